@@ -69,6 +69,8 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_IDLE: Duration = Duration::from_secs(60);
 /// How long the ping for readiness may take.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a database that cannot be used yet is looked at while the server starts.
+const FIRST_READINESS_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a process asks whether another one has ended its migration.
 const MIGRATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -302,6 +304,22 @@ impl Store {
         match self.health.current_failure() {
             Some(reason) => Err(format!("the database does not take writes: {reason}")),
             None => Ok(()),
+        }
+    }
+
+    /// Waits until the database answers and takes writes for the first time.
+    ///
+    /// # Errors
+    /// One line for an operator, if it still does not after `limit`.
+    pub async fn await_ready(&self, limit: Duration) -> Result<(), String> {
+        let until = tokio::time::Instant::now() + limit;
+        loop {
+            match self.check_ready().await {
+                Err(_) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(FIRST_READINESS_INTERVAL).await;
+                }
+                ready_or_late => return ready_or_late,
+            }
         }
     }
 

@@ -289,6 +289,11 @@ impl ConnectionPool {
                     last = Some(error);
                 }
                 Ok(Err(PoolError::Backend(error))) => {
+                    // What stands in the way of a new connection may be what the open ones share.
+                    if needs_closed_file(&error) {
+                        self.registry.health.report_failure(error.to_string());
+                        self.registry.distrust_all();
+                    }
                     return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into())));
                 }
                 Ok(Err(PoolError::Timeout(TimeoutType::Create))) => {

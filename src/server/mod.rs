@@ -33,6 +33,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
 /// How long the workers may take after that to write what they hold in memory.
 const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a server that has just started may find its database unusable. Then it ends: its
+/// supervisor starts it again, or tells an operator. A server that was ready before goes on, and is
+/// not ready until the database recovers.
+const FIRST_READINESS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Everything that is served.
 pub fn build_router(app: Arc<App>) -> Router {
     let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
@@ -143,7 +148,7 @@ async fn serve_signal_keys(
 /// requests end, flushes what is kept in memory, and returns.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener fails, or when the database cannot be used from the start.
 pub async fn run_server(
     state: Arc<App>,
     listener: TcpListener,
@@ -188,6 +193,13 @@ async fn serve_until(
         state.stopping.closed().await;
         served
     };
+    let store = state.store.clone();
+    let unusable = async move {
+        match store.await_ready(FIRST_READINESS_TIMEOUT).await {
+            Err(reason) => reason,
+            Ok(()) => std::future::pending().await,
+        }
+    };
     let overdue = async move {
         // An error means that the sender is gone: the server has ended by itself.
         if draining.wait_for(|stopping| *stopping).await.is_err() {
@@ -202,6 +214,13 @@ async fn serve_until(
             tracing::warn!("some requests did not end within {} s and are cut \
                             off", DRAIN_TIMEOUT.as_secs());
             Ok(())
+        }
+        reason = unusable => {
+            state.stopping.send_replace(true);
+            Err(std::io::Error::other(format!(
+                "the database could not be used for {} s since the start: {reason}",
+                FIRST_READINESS_TIMEOUT.as_secs()
+            )))
         }
     };
     let _ = ended.send(true);

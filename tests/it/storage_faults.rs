@@ -203,6 +203,35 @@ async fn nonsense_closes_every_connection() {
     app.store.clone().close().await;
 }
 
+#[tokio::test]
+async fn malformed_file_is_never_ready() {
+    const PAGE: u64 = 4096;
+    const LIMIT: Duration = Duration::from_millis(300);
+    if on_postgres() {
+        return;
+    }
+    let database = Database::ready().await;
+    let app = App::open(database.config()).await.unwrap();
+    app.store.await_ready(LIMIT).await.unwrap();
+    // Test writes go to this table, so the database does not recover.
+    let root = "SELECT rootpage FROM sqlite_master WHERE name = 'task_lease'";
+    let root = Statement::from_string(DbBackend::Sqlite, root);
+    let root = app.store.read.query_one_raw(root).await.unwrap().unwrap();
+    let place = (root.try_get::<i64>("", "rootpage").unwrap().unsigned_abs() - 1) * PAGE;
+    app.store.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+    let path = database.url.trim_start_matches("sqlite://");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[0xff; PAGE as usize], place).unwrap();
+    let began = Instant::now();
+    let refused = app.store.probe_writes().await.unwrap_err();
+    assert!(refused.to_string().contains("malformed"), "{refused}");
+    let reason = app.store.await_ready(LIMIT).await.unwrap_err();
+    assert!(reason.contains("does not take writes"), "{reason}");
+    assert!(reason.contains("malformed"), "{reason}");
+    assert!(began.elapsed() >= LIMIT);
+    app.store.clone().close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn abandoned_statements_are_cancelled() {
     let database = Database::ready().await;
