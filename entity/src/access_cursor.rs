@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "access_cursor")]
 pub struct Model {
@@ -12,6 +14,10 @@ pub struct Model {
     /// in the row after it, the last account that is done; none = not begun
     pub user_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes =
+    TableNotes { is_bookkeeping: true, ..TableNotes::of("access_cursor") };
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

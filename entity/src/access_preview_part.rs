@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "access_preview_part")]
 pub struct Model {
@@ -18,6 +20,12 @@ pub struct Model {
     /// 32 bytes a pair: the role's id and the account's
     pub pairs: Vec<u8>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["pairs"], "ids of accounts and roles; gone within hours")],
+    ..TableNotes::of("access_preview_part")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "activation")]
 pub struct Model {
@@ -19,6 +21,9 @@ pub struct Model {
     pub opened_by: Uuid,
     pub closed_by: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes::of("activation");
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

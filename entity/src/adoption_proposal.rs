@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 /// Why the account was not simply linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -59,6 +61,16 @@ pub struct Model {
     pub last_at: DateTimeUtc,
     pub decided_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns {
+        user: "user_id",
+        columns: &[("document", Some("NULL")), ("reason", Some("NULL"))],
+    }),
+    not_personal: &[(&["cause", "state"], "one of a few words")],
+    ..TableNotes::of("adoption_proposal")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

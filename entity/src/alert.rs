@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// What an alert tells of, which is also the rule that raises it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -84,6 +86,16 @@ pub struct Model {
     /// when mail about its end became due
     pub end_due_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["kind", "subject", "urgency", "message", "next_step"],
+        "names of connections and keys, ids, and sentences of ours",
+    )],
+    is_bookkeeping: true,
+    ..TableNotes::of("alert")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

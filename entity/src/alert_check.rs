@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "alert_check")]
 pub struct Model {
@@ -15,6 +17,13 @@ pub struct Model {
     /// what the last check found to be wrong
     pub ledger_fault: Option<String>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["ledger_hash", "ledger_fault"], "a hash over hashes, a sentence of ours")],
+    is_bookkeeping: true,
+    ..TableNotes::of("alert_check")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

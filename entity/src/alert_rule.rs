@@ -3,6 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::alert::Kind;
+use crate::notes::TableNotes;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "alert_rule")]
@@ -18,6 +19,12 @@ pub struct Model {
     pub threshold: Option<i64>,
     pub updated_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["kind"], "one of a few words")],
+    ..TableNotes::of("alert_rule")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

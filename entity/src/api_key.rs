@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// What the key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -38,6 +40,15 @@ pub struct Model {
     /// the subject of the person who owns the key, as an issuer names it
     pub owner_subject: Option<String>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["name", "purpose", "hash", "last_four", "permissions", "owner_subject"],
+        "a script's credential and who answers for it",
+    )],
+    ..TableNotes::of("api_key")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

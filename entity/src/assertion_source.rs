@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// The form of the assertions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -63,6 +65,15 @@ pub struct Model {
     pub claims_expire_days: Option<i32>,
     pub account_creation: AccountCreation,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["protocol", "settings", "group_identity", "claimed_groups", "account_creation"],
+        "settings of a company, and names of its groups",
+    )],
+    ..TableNotes::of("assertion_source")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

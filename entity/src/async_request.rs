@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "async_request")]
 pub struct Model {
@@ -24,6 +26,15 @@ pub struct Model {
     /// the token with which it came; none for requests from before this was kept
     pub token_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["scopes", "payload"],
+        "words of ours; and what was sent, sealed, until it is carried out in a moment",
+    )],
+    ..TableNotes::of("async_request")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -65,6 +67,18 @@ pub struct Model {
     /// deleted from this instant on
     pub expires_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (
+            &["actor_kind", "actor_id", "actor_name"],
+            "who is accountable for what it did, as in the ledger; gone after a month",
+        ),
+        (&["state", "permissions", "stopped_because"], "words and sentences of ours"),
+    ],
+    ..TableNotes::of("bulk_job")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "bulk_line")]
 pub struct Model {
@@ -24,6 +26,17 @@ pub struct Model {
     /// the messages of the result, which may repeat values of the input
     pub words: Option<String>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    // A line that was not executed yet; an executed line has no input any more.
+    personal: Some(PersonalColumns { user: "user_id", columns: &[("input", Some("NULL"))] }),
+    not_personal: &[
+        (&["result"], "ids and codes"),
+        (&["words"], "may repeat personal data of a line: every erasure empties all of them"),
+    ],
+    ..TableNotes::of("bulk_line")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

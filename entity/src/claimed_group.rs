@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "claimed_group")]
 pub struct Model {
@@ -14,6 +16,12 @@ pub struct Model {
     pub key: String,
     pub group_id: Uuid,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["key"], "the names and ids of groups")],
+    ..TableNotes::of("claimed_group")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// How identities arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -117,6 +119,28 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
     pub deleted_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "connection_name_live",
+        columns: "connection.name",
+        field: "name",
+    }],
+    not_personal: &[(
+        &[
+            "name",
+            "kind",
+            "provider",
+            "status",
+            "deletion_policy",
+            "adoption_policy",
+            "credentials",
+        ],
+        "settings of a company, not of a person",
+    )],
+    ..TableNotes::of("connection")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// How a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -37,6 +39,13 @@ pub struct Model {
     /// when it was first found so
     pub since_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["state", "reasons"], "one of a few words")],
+    is_bookkeeping: true,
+    ..TableNotes::of("connection_health")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

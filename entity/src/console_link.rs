@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "console_link")]
 pub struct Model {
@@ -21,6 +23,12 @@ pub struct Model {
     /// the account that signed in, and with which the session ends; none for a link by hand
     pub owner_user_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["hash", "permissions"], "a credential that works once")],
+    ..TableNotes::of("console_link")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

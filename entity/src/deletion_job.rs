@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// The state of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -54,6 +56,23 @@ pub struct Model {
     pub started_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "deletion_job_open",
+        columns: "deletion_job.organization_id",
+        field: "deletion",
+    }],
+    not_personal: &[
+        (
+            &["actor_kind", "actor_id", "actor_name"],
+            "who is accountable for what it did, as in the ledger; gone after a month",
+        ),
+        (&["state", "permissions", "stopped_because"], "words and sentences of ours"),
+    ],
+    ..TableNotes::of("deletion_job")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 /// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -58,6 +60,19 @@ pub struct Model {
     /// those that were acknowledged (`done`)
     pub acknowledged: Option<Json>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    // What a receiver answered to a message about the account.
+    personal: Some(PersonalColumns { user: "subject_id", columns: &[("response", Some("NULL"))] }),
+    not_personal: &[
+        (&["action", "subject_kind", "state"], "one of a few words each"),
+        (&["acknowledged"], "numbers of tokens"),
+        (&["attempt_log", "message"], "instants, numbers, and sentences of ours"),
+    ],
+    is_bookkeeping: true,
+    ..TableNotes::of("delivery")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// How a destination is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -93,6 +95,29 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (
+            &["kind", "url", "description", "event_kinds", "connection_ids", "payload"],
+            "settings of a company, not of a person",
+        ),
+        (
+            &[
+                "state",
+                "reason",
+                "message",
+                "secret",
+                "previous_secret",
+                "private_key",
+                "public_key",
+            ],
+            "words and sentences of ours, and keys",
+        ),
+    ],
+    ..TableNotes::of("destination")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

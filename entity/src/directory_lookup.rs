@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "directory_lookup")]
 pub struct Model {
@@ -16,6 +18,10 @@ pub struct Model {
     /// When it is asked next; while it is being asked, when another server may ask.
     pub next_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes =
+    TableNotes { is_bookkeeping: true, ..TableNotes::of("directory_lookup") };
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

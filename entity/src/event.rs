@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "event_sealed")]
 pub struct Model {
@@ -36,6 +38,24 @@ pub struct Model {
     /// chains this row to the one before
     pub hash: Option<Vec<u8>>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns {
+        user: "subject_id",
+        columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))],
+    }),
+    not_personal: &[
+        (
+            &["actor_kind", "actor_id", "actor_name"],
+            "who is accountable for a change; evidence that outlives the account",
+        ),
+        (&["action", "subject_kind"], "one of a few words"),
+        (&["digest"], "salted with what an erasure destroys"),
+    ],
+    is_bookkeeping: true,
+    ..TableNotes::of("event")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

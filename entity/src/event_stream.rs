@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// How the events about sessions, credentials and accounts name their subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -59,6 +61,27 @@ pub struct Model {
     /// how often it was tried to tell
     pub notice_tries: i32,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (
+            &[
+                "audience",
+                "events_requested",
+                "subject_format",
+                "signing_algorithm",
+                "signing_keys",
+            ],
+            "settings of a company, and keys",
+        ),
+        (
+            &["push_authorization", "notice", "notice_reason"],
+            "a sealed secret of a receiver, and sentences of ours",
+        ),
+    ],
+    ..TableNotes::of("event_stream")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

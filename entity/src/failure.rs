@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 /// Where the write came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -171,6 +173,46 @@ pub struct Model {
     /// the delivery that was given up; none also for many that are counted together
     pub delivery_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns {
+        user: "user_id",
+        columns: &[
+            ("label", Some("NULL")),
+            ("payload", Some("NULL")),
+            ("note", Some("NULL")),
+            // Hashes of names: an attacker who knows a name could find the row by them.
+            ("thing", Some("NULL")),
+            ("fingerprint", Some("''")),
+        ],
+    }),
+    not_personal: &[
+        (
+            &[
+                "origin",
+                "operation",
+                "resource",
+                "cause",
+                "reason",
+                "scim_type",
+                "field",
+                "state",
+                "resolution",
+                "scope",
+            ],
+            "names and codes of ours, names of attributes, and hashes of ids",
+        ),
+        (&["outline"], "names of attributes that a schema has, and how long their values were"),
+        (
+            &["assigned_to", "finished_by"],
+            "who is accountable for the work; gone after three months",
+        ),
+    ],
+    // A refused request becomes a failure and changes nothing else.
+    is_bookkeeping: true,
+    ..TableNotes::of("failure")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 pub use crate::reconciliation::Source;
 
 /// How the two differ.
@@ -116,6 +118,26 @@ pub struct Model {
     /// who decided, by name
     pub decided_by: Option<String>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns {
+        user: "user_id",
+        columns: &[
+            ("label", None),
+            ("detail", None),
+            ("reason", None),
+            // Hashes of names: an attacker who knows a name could find the row by them.
+            ("key", None),
+            ("thing", None),
+        ],
+    }),
+    not_personal: &[
+        (&["source", "kind", "class", "state", "resolution"], "one of a few words"),
+        (&["decided_by"], "who is accountable for a decision, as in the ledger"),
+    ],
+    ..TableNotes::of("finding")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "group")]
 pub struct Model {
@@ -23,6 +25,20 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
     pub deleted_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "group_external_live",
+        columns: "group.external_id",
+        field: "externalId",
+    }],
+    not_personal: &[(
+        &["external_id", "display_name", "display_name_key", "document", "search"],
+        "a group is not a person; its members are rows of another table",
+    )],
+    ..TableNotes::of("group")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

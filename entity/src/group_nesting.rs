@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "group_nesting")]
 pub struct Model {
@@ -20,6 +22,9 @@ pub struct Model {
     pub opened_by: Uuid,
     pub closed_by: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes::of("group_nesting");
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "idempotency")]
 pub struct Model {
@@ -26,6 +28,16 @@ pub struct Model {
     pub erased_by: Option<Uuid>,
     pub expires_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (&["name", "fingerprint"], "hashes of words of a client's own choice"),
+        (&["answer"], "may hold personal data: every erasure empties all of them"),
+    ],
+    is_bookkeeping: true,
+    ..TableNotes::of("idempotency")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "instance")]
 pub struct Model {
@@ -16,6 +18,15 @@ pub struct Model {
     pub old_key_fingerprint: Option<String>,
     pub created_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["master_key_fingerprint", "next_key_fingerprint", "old_key_fingerprint"],
+        "digests of the installation's keys",
+    )],
+    ..TableNotes::of("instance")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

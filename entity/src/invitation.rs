@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "invitation")]
 pub struct Model {
@@ -46,6 +48,25 @@ pub struct Model {
     /// since when it waits, because it would give more than its maker might
     pub held_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns {
+        user: "user_id",
+        columns: &[
+            ("email", Some("NULL")),
+            ("email_key", Some("NULL")),
+            ("reason", Some("NULL")),
+            ("mail_error", Some("NULL")),
+        ],
+    }),
+    not_personal: &[
+        (&["role_ids", "group_ids"], "ids of roles and groups"),
+        (&["maker_permissions"], "names of permissions"),
+        (&["hash", "sealed_secret"], "a credential that works once"),
+    ],
+    ..TableNotes::of("invitation")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

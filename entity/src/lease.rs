@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "lease")]
 pub struct Model {
@@ -19,6 +21,13 @@ pub struct Model {
     /// none = not known yet
     pub total: Option<i64>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["name"], "the name of a task")],
+    is_bookkeeping: true,
+    ..TableNotes::of("lease")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

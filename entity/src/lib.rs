@@ -38,6 +38,7 @@ pub mod ledger_head;
 pub mod mail_recipient;
 pub mod membership;
 pub mod metadata_refresh;
+pub mod notes;
 pub mod organization;
 pub mod organization_domain;
 pub mod pull_source;
@@ -65,6 +66,7 @@ pub mod used_assertion;
 pub mod user;
 pub mod user_email;
 
+use notes::{TableNotes, WITHOUT_MODEL};
 use sea_orm::EntityTrait;
 
 /// A table whose rows belong to an organization: every query on it names one.
@@ -75,16 +77,22 @@ pub trait Scoped: EntityTrait {
     const ID: Self::Column;
 }
 
-macro_rules! scoped {
-    ($($table:ident . $id:ident),* $(,)?) => {$(
-        impl Scoped for $table::Entity {
-            const ORGANIZATION: $table::Column = $table::Column::OrganizationId;
-            const ID: $table::Column = $table::Column::$id;
-        }
-    )*};
+/// Declares the tables that have a model: each with the column that identifies a row within its
+/// organization, unless its rows belong to none.
+macro_rules! tables {
+    ($($table:ident $(. $id:ident)?),* $(,)?) => {
+        $($(
+            impl Scoped for $table::Entity {
+                const ORGANIZATION: $table::Column = $table::Column::OrganizationId;
+                const ID: $table::Column = $table::Column::$id;
+            }
+        )?)*
+
+        const WITH_MODEL: &[TableNotes] = &[$($table::NOTES,)*];
+    };
 }
 
-scoped!(
+tables!(
     access_cursor.OrganizationId,
     access_preview.Id,
     access_preview_part.PreviewId,
@@ -96,17 +104,16 @@ scoped!(
     api_key.Id,
     assertion_source.ConnectionId,
     async_request.Id,
-    directory_lookup.ConnectionId,
-    metadata_refresh.ConnectionId,
     bulk_job.Id,
-    deletion_job.Id,
-    delivery.Id,
-    destination.Id,
     bulk_line.JobId,
     claimed_group.Key,
     connection.Id,
     connection_health.ConnectionId,
     console_link.Id,
+    deletion_job.Id,
+    delivery.Id,
+    destination.Id,
+    directory_lookup.ConnectionId,
     erased_name.NameKey,
     event.Id,
     event_stream.DestinationId,
@@ -115,11 +122,15 @@ scoped!(
     group.Id,
     group_nesting.Id,
     idempotency.Name,
+    instance,
     invitation.Id,
     last_read.SubjectId,
+    lease,
     ledger_head.OrganizationId,
     mail_recipient.Id,
     membership.Id,
+    metadata_refresh.ConnectionId,
+    organization,
     organization_domain.Id,
     pull_source.ConnectionId,
     pulled.ResourceId,
@@ -135,10 +146,19 @@ scoped!(
     setup_link.Id,
     setup_session.Id,
     sign_in.SubjectKey,
-    stream_subject.SubjectId,
     sign_in_code.Hash,
+    signing_key,
+    stream_subject.SubjectId,
     sync_run.Id,
+    tally,
+    task,
+    task_lease,
     used_assertion.IdHash,
     user.Id,
     user_email.UserId,
 );
+
+/// What is said of each table.
+pub fn all_tables() -> impl Iterator<Item = &'static TableNotes> {
+    WITH_MODEL.iter().chain(WITHOUT_MODEL)
+}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "mail_recipient")]
 pub struct Model {
@@ -29,6 +31,20 @@ pub struct Model {
     /// no attempt before this instant: one is being made, or the last one failed
     pub next_attempt_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "mail_recipient_address",
+        columns: "mail_recipient.address_key",
+        field: "address",
+    }],
+    not_personal: &[(
+        &["address", "address_key", "name", "last_error"],
+        "an address that administrators chose for alerts; it goes when they remove it",
+    )],
+    ..TableNotes::of("mail_recipient")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

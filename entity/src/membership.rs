@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "membership")]
 pub struct Model {
@@ -24,6 +26,9 @@ pub struct Model {
     /// closed by claims, and opened again when the organization leaves the mode of sign-ins
     pub set_aside: bool,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes::of("membership");
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "metadata_refresh")]
 pub struct Model {
@@ -25,6 +27,13 @@ pub struct Model {
     /// The same as a text for administrators.
     pub message: Option<String>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["reason", "message"], "words and sentences of ours, and addresses")],
+    is_bookkeeping: true,
+    ..TableNotes::of("metadata_refresh")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// Which integration feeds this organization: never both at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -41,6 +43,20 @@ pub struct Model {
     /// the operator has released provisioning to it
     pub provisioning_released: bool,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "organization_slug_key",
+        columns: "organization.slug",
+        field: "slug",
+    }],
+    not_personal: &[(
+        &["slug", "name", "data_key", "integration_mode"],
+        "settings of a company, not of a person",
+    )],
+    ..TableNotes::of("organization")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

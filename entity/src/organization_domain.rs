@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// How it is known that a domain belongs to the organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -41,6 +43,27 @@ pub struct Model {
     pub check_error: Option<String>,
     pub next_check_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[
+        UniqueIndex {
+            name: "organization_domain_name",
+            columns: "organization_domain.organization_id, organization_domain.name",
+            field: "name",
+        },
+        UniqueIndex {
+            name: "organization_domain_proven",
+            columns: "organization_domain.proven_name",
+            field: "provenName",
+        },
+    ],
+    not_personal: &[(
+        &["name", "state", "challenge", "proven_name", "check_error"],
+        "names of a company's domains, and what the DNS says of them",
+    )],
+    ..TableNotes::of("organization_domain")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

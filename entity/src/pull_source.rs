@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// How this server authenticates to the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -46,6 +48,15 @@ pub struct Model {
     /// what changed there before this instant is known here
     pub complete_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["base_url", "auth", "token_url", "client_id", "scope", "user_filter"],
+        "settings of a company, not of a person",
+    )],
+    ..TableNotes::of("pull_source")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "pulled")]
 pub struct Model {
@@ -18,6 +20,12 @@ pub struct Model {
     /// the version here that this led to
     pub version: i64,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns { user: "resource_id", columns: &[("digest", None)] }),
+    ..TableNotes::of("pulled")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// Where the identity provider's data comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -78,6 +80,18 @@ pub struct Model {
     pub started_at: DateTimeUtc,
     pub finished_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (
+            &["source", "scope", "state", "counts", "troubles", "reason"],
+            "numbers, and words and sentences of ours",
+        ),
+        (&["requested_by"], "who is accountable for it, as in the ledger"),
+    ],
+    ..TableNotes::of("reconciliation")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

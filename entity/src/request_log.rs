@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// The outcome of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -70,6 +72,29 @@ pub struct Model {
     /// the user or group
     pub last_target_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (
+            &[
+                "method",
+                "resource",
+                "meaning",
+                "outcome",
+                "scim_type",
+                "reason",
+                "field",
+                "quirks",
+                "fingerprint",
+            ],
+            "names, codes and sentences of ours; never a value that a request carried",
+        ),
+        (&["source"], "the address of an identity provider, or of a client with wrong credentials"),
+    ],
+    is_bookkeeping: true,
+    ..TableNotes::of("request_log")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "revocation_confirmation")]
 pub struct Model {
@@ -20,6 +22,12 @@ pub struct Model {
     pub ended_at: DateTimeUtc,
     pub confirmed_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["actor_id"], "who is accountable for what it says, as in the ledger")],
+    ..TableNotes::of("revocation_confirmation")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "role")]
 pub struct Model {
@@ -24,6 +26,19 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
     pub deleted_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[
+        UniqueIndex { name: "role_name_live", columns: "role.name_key", field: "name" },
+        UniqueIndex { name: "role_priority_live", columns: "role.priority", field: "priority" },
+    ],
+    not_personal: &[(
+        &["name", "name_key", "description", "permissions"],
+        "a role, not its holders",
+    )],
+    ..TableNotes::of("role")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "role_grant")]
 pub struct Model {
@@ -20,6 +22,17 @@ pub struct Model {
     pub opened_by: Uuid,
     pub closed_by: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "role_grant_live",
+        columns: "role_grant.role_id",
+        field: "grant",
+    }],
+    personal: Some(PersonalColumns { user: "user_id", columns: &[("reason", Some("NULL"))] }),
+    ..TableNotes::of("role_grant")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

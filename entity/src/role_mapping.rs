@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// How a mapping recognizes the group that it waits for; or that it is for all users of a
 /// connection instead of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -44,6 +46,24 @@ pub struct Model {
     pub opened_by: Uuid,
     pub closed_by: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[
+        UniqueIndex {
+            name: "role_mapping_pair_live",
+            columns: "role_mapping.role_id",
+            field: "mapping",
+        },
+        UniqueIndex {
+            name: "role_mapping_waiting_live",
+            columns: "role_mapping.match_value",
+            field: "mapping",
+        },
+    ],
+    not_personal: &[(&["match_attribute", "match_value", "reason"], "about a group and a role")],
+    ..TableNotes::of("role_mapping")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

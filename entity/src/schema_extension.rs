@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{TableNotes, UniqueIndex};
+
 /// Which kind of resource a schema extends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -32,6 +34,20 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[UniqueIndex {
+        name: "schema_extension_urn",
+        columns: "schema_extension.urn_key",
+        field: "urn",
+    }],
+    not_personal: &[(
+        &["urn", "urn_key", "resource_type", "name", "description", "attributes"],
+        "a schema",
+    )],
+    ..TableNotes::of("schema_extension")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

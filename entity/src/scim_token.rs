@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// Who presents the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -42,6 +44,15 @@ pub struct Model {
     /// the link whose first opening issued it; its maker is the issuer
     pub setup_link_id: Option<Uuid>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["hash", "last_four", "scopes", "last_used_from", "purpose", "issued_by"],
+        "an identity provider's credential, its address, and which administrator issued it",
+    )],
+    ..TableNotes::of("scim_token")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

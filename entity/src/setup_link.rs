@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "setup_link")]
 pub struct Model {
@@ -25,6 +27,15 @@ pub struct Model {
     pub scim_token_id: Option<Uuid>,
     pub revoked_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["hash", "created_by"],
+        "a credential for the setup of a connection, and which administrator made it",
+    )],
+    ..TableNotes::of("setup_link")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "setup_session")]
 pub struct Model {
@@ -15,6 +17,12 @@ pub struct Model {
     pub hash: Vec<u8>,
     pub expires_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["hash"], "a credential for the setup of a connection")],
+    ..TableNotes::of("setup_session")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

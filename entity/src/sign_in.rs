@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "sign_in")]
 pub struct Model {
@@ -26,6 +28,28 @@ pub struct Model {
     /// JSON list of the keys of the groups in the latest list, with their names
     pub groups: Option<Json>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[
+        UniqueIndex { name: "sign_in_pkey", columns: "sign_in.subject_key", field: "subject" },
+        UniqueIndex { name: "sign_in_user", columns: "sign_in.user_id", field: "subject" },
+    ],
+    // What stays is a keyed hash, by which a sign-in finds that the person was erased.
+    personal: Some(PersonalColumns {
+        user: "user_id",
+        columns: &[
+            ("subject", Some("NULL")),
+            ("groups", Some("NULL")),
+            ("fingerprints", Some("'[]'")),
+        ],
+    }),
+    not_personal: &[(
+        &["subject_key"],
+        "a keyed hash: without the organization's key it says nothing",
+    )],
+    ..TableNotes::of("sign_in")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "sign_in_code")]
 pub struct Model {
@@ -17,6 +19,15 @@ pub struct Model {
     pub expires_at: DateTimeUtc,
     pub redeemed_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["hash", "redirect_url"],
+        "a credential that works once, and an address of an application",
+    )],
+    ..TableNotes::of("sign_in_code")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

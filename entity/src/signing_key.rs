@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "signing_key")]
 pub struct Model {
@@ -19,6 +21,12 @@ pub struct Model {
     /// tokens that it has signed are refused from here on; none = it has no successor
     pub accepted_until: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["public_key", "sealed"], "the installation's keys")],
+    ..TableNotes::of("signing_key")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

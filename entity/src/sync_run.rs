@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -78,6 +80,17 @@ pub struct Model {
     pub started_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[
+        (&["mode", "state", "counts", "reason"], "numbers, and words and sentences of ours"),
+        (&["requested_by"], "who is accountable for the run, as in the ledger"),
+        (&["target"], "the person that a run reads, deleted at its end"),
+        (&["checkpoint", "troubles"], "ids at the source, places in a list, and sentences of ours"),
+    ],
+    ..TableNotes::of("sync_run")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

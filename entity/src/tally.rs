@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "tally")]
 pub struct Model {
@@ -15,6 +17,13 @@ pub struct Model {
     pub kind: String,
     pub n: i64,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(&["kind"], "one of a few words")],
+    is_bookkeeping: true,
+    ..TableNotes::of("tally")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

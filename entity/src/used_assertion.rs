@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::TableNotes;
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "used_assertion")]
 pub struct Model {
@@ -19,6 +21,16 @@ pub struct Model {
     /// until when the assertion would be valid
     pub expires_at: DateTimeUtc,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    not_personal: &[(
+        &["id_hash", "fingerprint", "key_hash"],
+        "hashes, until the assertion expires",
+    )],
+    is_bookkeeping: true,
+    ..TableNotes::of("used_assertion")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

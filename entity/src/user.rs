@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PSEUDONYM, PersonalColumns, TableNotes, UniqueIndex};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "user")]
 pub struct Model {
@@ -32,6 +34,31 @@ pub struct Model {
     /// when its personal data was erased for good
     pub purged_at: Option<DateTimeUtc>,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    unique: &[
+        UniqueIndex { name: "user_name_live", columns: "user.user_name_key", field: "userName" },
+        UniqueIndex {
+            name: "user_external_live",
+            columns: "user.external_id",
+            field: "externalId",
+        },
+    ],
+    personal: Some(PersonalColumns {
+        user: "id",
+        columns: &[
+            ("external_id", Some("NULL")),
+            ("user_name", Some(PSEUDONYM)),
+            ("user_name_key", Some(PSEUDONYM)),
+            ("display_name", Some("NULL")),
+            ("display_name_key", Some("NULL")),
+            ("document", Some("'{}'")),
+            ("search", Some("'{}'")),
+        ],
+    }),
+    ..TableNotes::of("user")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -2,6 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::notes::{PersonalColumns, TableNotes};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "user_email")]
 pub struct Model {
@@ -12,6 +14,12 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub user_id: Uuid,
 }
+
+/// What is said of the table.
+pub const NOTES: TableNotes = TableNotes {
+    personal: Some(PersonalColumns { user: "user_id", columns: &[("value_key", None)] }),
+    ..TableNotes::of("user_email")
+};
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}

@@ -684,39 +684,14 @@ impl From<DbErr> for WriteFailure {
     }
 }
 
-/// Which field a unique index speaks of: the index's name on PostgreSQL, the columns on SQLite.
-const UNIQUE_INDEXES: &[(&str, &str, &str)] = &[
-    ("user_name_live", "user.user_name_key", "userName"),
-    ("user_external_live", "user.external_id", "externalId"),
-    ("group_external_live", "group.external_id", "externalId"),
-    ("connection_name_live", "connection.name", "name"),
-    ("role_name_live", "role.name_key", "name"),
-    ("role_priority_live", "role.priority", "priority"),
-    ("role_mapping_pair_live", "role_mapping.role_id", "mapping"),
-    ("role_mapping_waiting_live", "role_mapping.match_value", "mapping"),
-    ("role_grant_live", "role_grant.role_id", "grant"),
-    ("organization_slug_key", "organization.slug", "slug"),
-    ("deletion_job_open", "deletion_job.organization_id", "deletion"),
-    ("schema_extension_urn", "schema_extension.urn_key", "urn"),
-    (
-        "organization_domain_name",
-        "organization_domain.organization_id, organization_domain.name",
-        "name",
-    ),
-    ("organization_domain_proven", "organization_domain.proven_name", "provenName"),
-    ("mail_recipient_address", "mail_recipient.address_key", "address"),
-    ("sign_in_pkey", "sign_in.subject_key", "subject"),
-    ("sign_in_user", "sign_in.user_id", "subject"),
-];
-
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         if let Some(SqlErr::UniqueConstraintViolation(message)) = error.sql_err()
-            && let Some((_, _, field)) = UNIQUE_INDEXES
-                .iter()
-                .find(|(index, columns, _)| message.contains(index) || message.contains(columns))
+            && let Some(index) = entity::all_tables()
+                .flat_map(|notes| notes.unique)
+                .find(|index| message.contains(index.name) || message.contains(index.columns))
         {
-            return Self::Taken { field };
+            return Self::Taken { field: index.field };
         }
         let text = error.to_string();
         if matches!(judge_failure(&error), DatabaseFailure::Unavailable | DatabaseFailure::Unknown)

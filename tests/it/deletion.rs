@@ -11,7 +11,6 @@ use rolecall::domain::directory::adoption;
 use rolecall::domain::directory::deletion;
 use rolecall::domain::directory::deletion::job::BatchOutcome;
 use rolecall::domain::directory::erasure;
-use rolecall::domain::directory::erasure::PERSONAL;
 use rolecall::domain::directory::user;
 use rolecall::domain::directory::user::User;
 use rolecall::domain::paging::Keyset;
@@ -45,13 +44,18 @@ pub async fn delete_all(
     confirm_count: i64,
 ) -> Result<DeletionOutcome, Error> {
     let id = deletion::begin_deletion(cx, connection, confirm_count).await?.id;
+    Ok(await_deletion(cx, id).await)
+}
+
+/// Waits until the server has carried a deletion out.
+async fn await_deletion(cx: &Cx, id: Uuid) -> DeletionOutcome {
     let started = Instant::now();
     loop {
-        let job = deletion::get_deletion(cx, id).await?;
+        let job = deletion::get_deletion(cx, id).await.unwrap();
         if job.finished_at.is_some() {
             assert_eq!(job.state, deletion::State::Completed, "{job:?}");
             let (count, protected) = (job.done.unsigned_abs(), job.protected.unsigned_abs());
-            return Ok(DeletionOutcome { count, protected });
+            return DeletionOutcome { count, protected };
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{job:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -297,7 +301,7 @@ async fn delete_all_requires_its_own_permission() {
 
 #[tokio::test]
 async fn only_one_deletion_runs_at_once() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let provider = Actor::Connection {
         id: world.acme.connection,
         name: "IdP".into(),
@@ -310,14 +314,21 @@ async fn only_one_deletion_runs_at_once() {
         };
         user::create_user(&provider, attributes).await.unwrap();
     }
+    world.sealed().await;
+    // Without its workers, so that neither can end before the other begins.
+    world.stop().await;
     let cx = world.system();
-    let (one, other) = tokio::join!(delete_all(&cx, None, 501), delete_all(&cx, None, 501));
-    let (done, refused) = if one.is_ok() { (one, other) } else { (other, one) };
-    assert_eq!(done.unwrap(), DeletionOutcome { count: 501, protected: 0 });
+    let begin = || deletion::begin_deletion(&cx, None, 501);
+    let (one, other) = tokio::join!(begin(), begin());
+    let (begun, refused) = if one.is_ok() { (one, other) } else { (other, one) };
     assert!(
         matches!(refused, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
         "{refused:?}"
     );
+    let world = world.restart().await;
+    let cx = world.system();
+    let done = await_deletion(&cx, begun.unwrap().id).await;
+    assert_eq!(done, DeletionOutcome { count: 501, protected: 0 });
     assert_eq!(provisioned(&world).await, 0);
     assert_eq!(
         world.count("event WHERE action = 'users.deleted_all'", []).await,
@@ -446,263 +457,20 @@ fn id_or_instant(column: &Column) -> bool {
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
 
-/// Columns that an erasure does not empty, and why it need not.
-const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
-    ("group_word", &["word"], "the names and ids of groups"),
-    ("seaql_migrations", &["version"], "the names of migrations"),
-    (
-        "instance",
-        &["master_key_fingerprint", "next_key_fingerprint", "old_key_fingerprint"],
-        "digests of the installation's keys",
-    ),
-    ("signing_key", &["public_key", "sealed"], "the installation's keys"),
-    ("replica", &["fingerprints"], "digests of the installation's keys"),
-    (
-        "organization",
-        &["slug", "name", "data_key", "integration_mode"],
-        "settings of a company, not of a person",
-    ),
-    (
-        "organization_domain",
-        &["name", "state", "challenge", "proven_name", "check_error"],
-        "names of a company's domains, and what the DNS says of them",
-    ),
-    ("invitation", &["role_ids", "group_ids"], "ids of roles and groups"),
-    ("invitation", &["maker_permissions"], "names of permissions"),
-    ("invitation", &["hash", "sealed_secret"], "a credential that works once"),
-    ("name_key_renewal", &["table_name"], "the names of tables"),
-    ("signed_head", &["signature"], "a signature over a hash over hashes"),
-    ("ledger_head", &["hash"], "a hash over hashes"),
-    (
-        "connection",
-        &[
-            "name",
-            "kind",
-            "provider",
-            "status",
-            "deletion_policy",
-            "adoption_policy",
-            "credentials",
-        ],
-        "settings of a company, not of a person",
-    ),
-    (
-        "scim_token",
-        &["hash", "last_four", "scopes", "last_used_from", "purpose", "issued_by"],
-        "an identity provider's credential, its address, and which administrator issued it",
-    ),
-    (
-        "api_key",
-        &["name", "purpose", "hash", "last_four", "permissions", "owner_subject"],
-        "a script's credential and who answers for it",
-    ),
-    ("sign_in", &["subject_key"], "a keyed hash: without the organization's key it says nothing"),
-    ("erased_name", &["name_key"], "keyed hashes: without the organization's key they say nothing"),
-    ("claimed_group", &["key"], "the names and ids of groups"),
-    ("console_link", &["hash", "permissions"], "a credential that works once"),
-    (
-        "setup_link",
-        &["hash", "created_by"],
-        "a credential for the setup of a connection, and which administrator made it",
-    ),
-    (
-        "sign_in_code",
-        &["hash", "redirect_url"],
-        "a credential that works once, and an address of an application",
-    ),
-    ("setup_session", &["hash"], "a credential for the setup of a connection"),
-    (
-        "group",
-        &["external_id", "display_name", "display_name_key", "document", "search"],
-        "a group is not a person; its members are rows of another table",
-    ),
-    (
-        "schema_extension",
-        &["urn", "urn_key", "resource_type", "name", "description", "attributes"],
-        "a schema",
-    ),
-    ("role", &["name", "name_key", "description", "permissions"], "a role, not its holders"),
-    ("role_mapping", &["match_attribute", "match_value", "reason"], "about a group and a role"),
-    (
-        "access_preview",
-        &["edits", "warnings", "digest"],
-        "ids, names of roles' mappings, and numbers; gone within hours",
-    ),
-    ("access_preview_part", &["pairs"], "ids of accounts and roles; gone within hours"),
-    ("adoption_proposal", &["cause", "state"], "one of a few words"),
-    (
-        "event",
-        &["actor_kind", "actor_id", "actor_name"],
-        "who is accountable for a change; evidence that outlives the account",
-    ),
-    ("event", &["action", "subject_kind"], "one of a few words"),
-    ("event", &["digest"], "salted with what an erasure destroys"),
-    ("tally", &["kind"], "one of a few words"),
-    (
-        "request_log",
-        &[
-            "method",
-            "resource",
-            "meaning",
-            "outcome",
-            "scim_type",
-            "reason",
-            "field",
-            "quirks",
-            "fingerprint",
-        ],
-        "names, codes and sentences of ours; never a value that a request carried",
-    ),
-    ("last_read", &["kind"], "one of a few words"),
-    ("connection_health", &["state", "reasons"], "one of a few words"),
-    ("task", &["name", "error"], "one of a few words each"),
-    ("task_lease", &["name"], "one of a few words"),
-    (
-        "request_log",
-        &["source"],
-        "the address of an identity provider, or of a client with wrong credentials",
-    ),
-    (
-        "bulk_job",
-        &["actor_kind", "actor_id", "actor_name"],
-        "who is accountable for what it did, as in the ledger; gone after a month",
-    ),
-    ("bulk_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
-    (
-        "deletion_job",
-        &["actor_kind", "actor_id", "actor_name"],
-        "who is accountable for what it did, as in the ledger; gone after a month",
-    ),
-    ("deletion_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
-    ("bulk_line", &["result"], "ids and codes"),
-    (
-        "bulk_line",
-        &["words"],
-        "may repeat personal data of a line: every erasure empties all of them",
-    ),
-    (
-        "failure",
-        &[
-            "origin",
-            "operation",
-            "resource",
-            "cause",
-            "reason",
-            "scim_type",
-            "field",
-            "state",
-            "resolution",
-            "scope",
-        ],
-        "names and codes of ours, names of attributes, and hashes of ids",
-    ),
-    (
-        "failure",
-        &["outline"],
-        "names of attributes that a schema has, and how long their values were",
-    ),
-    (
-        "failure",
-        &["assigned_to", "finished_by"],
-        "who is accountable for the work; gone after three months",
-    ),
-    (
-        "destination",
-        &["kind", "url", "description", "event_kinds", "connection_ids", "payload"],
-        "settings of a company, not of a person",
-    ),
-    (
-        "destination",
-        &["state", "reason", "message", "secret", "previous_secret", "private_key", "public_key"],
-        "words and sentences of ours, and keys",
-    ),
-    ("delivery", &["action", "subject_kind", "state"], "one of a few words each"),
-    ("delivery", &["acknowledged"], "numbers of tokens"),
-    (
-        "async_request",
-        &["scopes", "payload"],
-        "words of ours; and what was sent, sealed, until it is carried out in a moment",
-    ),
-    (
-        "event_stream",
-        &["audience", "events_requested", "subject_format", "signing_algorithm", "signing_keys"],
-        "settings of a company, and keys",
-    ),
-    (
-        "event_stream",
-        &["push_authorization", "notice", "notice_reason"],
-        "a sealed secret of a receiver, and sentences of ours",
-    ),
-    ("delivery", &["attempt_log", "message"], "instants, numbers, and sentences of ours"),
-    (
-        "pull_source",
-        &["base_url", "auth", "token_url", "client_id", "scope", "user_filter"],
-        "settings of a company, not of a person",
-    ),
-    (
-        "assertion_source",
-        &["protocol", "settings", "group_identity", "claimed_groups", "account_creation"],
-        "settings of a company, and names of its groups",
-    ),
-    ("metadata_refresh", &["reason", "message"], "words and sentences of ours, and addresses"),
-    (
-        "sync_run",
-        &["mode", "state", "counts", "reason"],
-        "numbers, and words and sentences of ours",
-    ),
-    ("sync_run", &["requested_by"], "who is accountable for the run, as in the ledger"),
-    ("sync_run", &["target"], "the person that a run reads, deleted at its end"),
-    (
-        "sync_run",
-        &["checkpoint", "troubles"],
-        "ids at the source, places in a list, and sentences of ours",
-    ),
-    ("finding", &["source", "kind", "class", "state", "resolution"], "one of a few words"),
-    ("finding", &["decided_by"], "who is accountable for a decision, as in the ledger"),
-    (
-        "reconciliation",
-        &["source", "scope", "state", "counts", "troubles", "reason"],
-        "numbers, and words and sentences of ours",
-    ),
-    ("reconciliation", &["requested_by"], "who is accountable for it, as in the ledger"),
-    (
-        "alert",
-        &["kind", "subject", "urgency", "message", "next_step"],
-        "names of connections and keys, ids, and sentences of ours",
-    ),
-    ("alert_rule", &["kind"], "one of a few words"),
-    ("alert_check", &["ledger_hash", "ledger_fault"], "a hash over hashes, a sentence of ours"),
-    (
-        "mail_recipient",
-        &["address", "address_key", "name", "last_error"],
-        "an address that administrators chose for alerts; it goes when they remove it",
-    ),
-    (
-        "revocation_confirmation",
-        &["actor_id"],
-        "who is accountable for what it says, as in the ledger",
-    ),
-    ("lease", &["name"], "the name of a task"),
-    (
-        "used_assertion",
-        &["id_hash", "fingerprint", "key_hash"],
-        "hashes, until the assertion expires",
-    ),
-    ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
-    ("idempotency", &["answer"], "may hold personal data: every erasure empties all of them"),
-];
-
 #[tokio::test]
 async fn every_column_has_an_erasure_rule() {
     let world = World::new().await;
     let there: BTreeSet<(String, String)> =
         catalogue(&world).await.into_iter().map(|column| (column.table, column.name)).collect();
     let mut with_rule = BTreeSet::new();
-    let personal =
-        PERSONAL.iter().flat_map(|p| p.columns.iter().map(|(column, _)| (p.table, *column)));
-    let other = NOT_PERSONAL
-        .iter()
-        .flat_map(|(table, columns, _)| columns.iter().map(|column| (*table, *column)));
+    let personal = entity::all_tables().flat_map(|notes| {
+        let columns = notes.personal.map_or(&[][..], |personal| personal.columns);
+        columns.iter().map(move |(column, _)| (notes.table, *column))
+    });
+    let other = entity::all_tables().flat_map(|notes| {
+        let columns = notes.not_personal.iter().flat_map(|(columns, _)| *columns);
+        columns.map(move |column| (notes.table, *column))
+    });
     // Hashes of the chain, in a table of their own on PostgreSQL.
     let links = [(if on_postgres() { "chain" } else { "event" }, "hash")];
     for (table, column) in personal.chain(other).chain(links) {
@@ -714,7 +482,7 @@ async fn every_column_has_an_erasure_rule() {
     let forgotten: Vec<_> = there.difference(&with_rule).collect();
     assert!(
         forgotten.is_empty(),
-        "say in erasure::PERSONAL or in NOT_PERSONAL what an erasure does to {forgotten:?}"
+        "say in the notes of their tables what an erasure does to {forgotten:?}"
     );
     let vanished: Vec<_> = with_rule.difference(&there).collect();
     assert!(vanished.is_empty(), "listed, but not in the database: {vanished:?}");

@@ -353,8 +353,8 @@ pub async fn list_results(cx: &Cx, job: &Job, after: i64) -> Result<Vec<LineResu
 }
 
 /// Deletes the messages of the organization's results. They may repeat a line's data about any
-/// person, and cannot be searched for the data of one person. The lines that are about erased
-/// accounts are in [`PERSONAL`](super::erasure::PERSONAL).
+/// person, and cannot be searched for the data of one person. Of the lines about erased accounts,
+/// the notes of their table name the personal columns.
 pub(super) async fn erase_results(tx: &Tx<'_>) -> Result<()> {
     let text = "UPDATE bulk_line SET words = NULL WHERE organization_id = $1 AND words IS NOT NULL";
     tx.db.execute_raw(tx.statement(text, [])).await?;

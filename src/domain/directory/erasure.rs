@@ -2,6 +2,7 @@
 //! stays, and the ledger's chain stays valid.
 
 use chrono::{DateTime, Utc};
+use entity::notes::{PSEUDONYM, PersonalColumns, TableNotes};
 use entity::user;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter};
 use serde_json::json;
@@ -16,107 +17,6 @@ use crate::domain::tenant::idempotency;
 use crate::domain::{bulk, paging, reconcile, review};
 use crate::error::{Error, Noun, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
-
-/// A table that holds personal data of users.
-#[derive(Debug, Clone, Copy)]
-pub struct PersonalDataTable {
-    pub table: &'static str,
-    /// The column with the user's id.
-    pub user: &'static str,
-    /// The personal columns, each with the SQL of its new value; none = the whole row is deleted.
-    pub columns: &'static [(&'static str, Option<&'static str>)],
-}
-
-/// Every column that holds personal data of users, and what an erasure does to it. A test compares
-/// this list with the tables: it fails for a column that is not considered here.
-pub const PERSONAL: &[PersonalDataTable] = &[
-    PersonalDataTable {
-        table: "user",
-        user: "id",
-        columns: &[
-            ("external_id", Some("NULL")),
-            ("user_name", Some(PSEUDONYM)),
-            ("user_name_key", Some(PSEUDONYM)),
-            ("display_name", Some("NULL")),
-            ("display_name_key", Some("NULL")),
-            ("document", Some("'{}'")),
-            ("search", Some("'{}'")),
-        ],
-    },
-    PersonalDataTable { table: "user_email", user: "user_id", columns: &[("value_key", None)] },
-    PersonalDataTable { table: "user_word", user: "user_id", columns: &[("word", None)] },
-    PersonalDataTable {
-        table: "adoption_proposal",
-        user: "user_id",
-        columns: &[("document", Some("NULL")), ("reason", Some("NULL"))],
-    },
-    // A line that was not executed yet; an executed line has no input any more.
-    PersonalDataTable { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
-    PersonalDataTable {
-        table: "failure",
-        user: "user_id",
-        columns: &[
-            ("label", Some("NULL")),
-            ("payload", Some("NULL")),
-            ("note", Some("NULL")),
-            // Hashes of names: an attacker who knows a name could find the row by them.
-            ("thing", Some("NULL")),
-            ("fingerprint", Some("''")),
-        ],
-    },
-    PersonalDataTable {
-        table: "finding",
-        user: "user_id",
-        columns: &[
-            ("label", None),
-            ("detail", None),
-            ("reason", None),
-            // Hashes of names: an attacker who knows a name could find the row by them.
-            ("key", None),
-            ("thing", None),
-        ],
-    },
-    // What stays is a keyed hash, by which a sign-in finds that the person was erased.
-    PersonalDataTable {
-        table: "sign_in",
-        user: "user_id",
-        columns: &[
-            ("subject", Some("NULL")),
-            ("groups", Some("NULL")),
-            ("fingerprints", Some("'[]'")),
-        ],
-    },
-    PersonalDataTable { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
-    PersonalDataTable {
-        table: "role_grant",
-        user: "user_id",
-        columns: &[("reason", Some("NULL"))],
-    },
-    PersonalDataTable {
-        table: "invitation",
-        user: "user_id",
-        columns: &[
-            ("email", Some("NULL")),
-            ("email_key", Some("NULL")),
-            ("reason", Some("NULL")),
-            ("mail_error", Some("NULL")),
-        ],
-    },
-    // What a receiver answered to a message about the account.
-    PersonalDataTable {
-        table: "delivery",
-        user: "subject_id",
-        columns: &[("response", Some("NULL"))],
-    },
-    PersonalDataTable {
-        table: "event",
-        user: "subject_id",
-        columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))],
-    },
-];
-
-/// Stands in [`PERSONAL`] for a pseudonym that is made from the id.
-const PSEUDONYM: &str = "{pseudonym}";
 
 /// Accounts purged in one sweep.
 const PURGE_BATCH_SIZE: u64 = 200;
@@ -156,9 +56,9 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
     .await
 }
 
-/// Erases everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked.
-/// Accounts that are still live are deleted, too. Returns what else events were about that were
-/// emptied: the event of the erasure lists it as `alsoErased`.
+/// Erases everything in the personal columns of all tables (`entity::notes`) that belongs to these
+/// accounts, which the caller has locked. Accounts that are still live are deleted, too. Returns what
+/// else events were about that were emptied: the event of the erasure lists it as `alsoErased`.
 pub(in crate::domain) async fn erase_users(
     cx: &Cx,
     tx: &Tx<'_>,
@@ -176,7 +76,11 @@ pub(in crate::domain) async fn erase_users(
     reconcile::erase_findings(tx, users).await?;
     invitation::erase_unaccepted(tx, users).await?;
     erased_name::remember_erased_names(cx, tx, users).await?;
-    for PersonalDataTable { table, user, columns } in PERSONAL {
+    for notes in entity::all_tables() {
+        let TableNotes { table, personal: Some(PersonalColumns { user, columns }), .. } = notes
+        else {
+            continue;
+        };
         let set: Option<Vec<_>> = columns
             .iter()
             .map(|(column, value)| value.map(|value| format!("{column} = {value}")))

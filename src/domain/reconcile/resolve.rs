@@ -565,8 +565,7 @@ pub async fn forget_old_findings(app: &App) -> Result<()> {
 }
 
 /// Assigns findings to accounts that are being erased, by the names of the accounts. The rows
-/// themselves are in [`PERSONAL`](crate::domain::directory::erasure::PERSONAL) and are erased after
-/// this.
+/// themselves are erased after this, as the notes of their table say.
 pub(in crate::domain) async fn erase_findings(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
     let erased =
         tx.find::<accounts::Entity>().filter(accounts::Column::Id.is_in(users.iter().copied()));

@@ -553,8 +553,7 @@ fn dismissed_columns(resolution: Resolution, now: DateTime<Utc>) -> failure::Act
 }
 
 /// Finds the failures of accounts that are being erased, also by the accounts' names, and dismisses
-/// them. Their columns are in [`PERSONAL`](crate::domain::directory::erasure::PERSONAL), and are
-/// emptied after this.
+/// them. The notes of their table name their personal columns, which are emptied after this.
 pub(super) async fn erase_failures_of_users(
     tx: &Tx<'_>,
     users: &[Uuid],

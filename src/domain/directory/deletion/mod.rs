@@ -93,6 +93,13 @@ pub async fn begin_deletion(
     let begun = cx
         .write(move |tx| {
             Box::pin(async move {
+                // While one deletes, the number of accounts that is confirmed is wrong, too.
+                let open = tx
+                    .find::<deletion_job::Entity>()
+                    .filter(deletion_job::Column::FinishedAt.is_null());
+                if open.count(&tx.db).await? > 0 {
+                    return Err(already_running());
+                }
                 let now = tx.now_after(None);
                 let id = Uuid::now_v7();
                 let mut job = DeletionJob {
