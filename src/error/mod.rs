@@ -118,7 +118,6 @@ pub enum Noun {
     Deletion,
     Delivery,
     Destination,
-    Domain,
     Endpoint,
     Failure,
     Finding,
@@ -145,6 +144,8 @@ pub enum Noun {
     SyncRun,
     Token,
     User,
+    /// One that a single file of the domain speaks of, which says here what it is called.
+    Named(&'static str),
 }
 
 impl fmt::Display for Noun {
@@ -159,7 +160,6 @@ impl fmt::Display for Noun {
             Self::Deletion => "the deletion",
             Self::Delivery => "the delivery",
             Self::Destination => "the destination",
-            Self::Domain => "the domain",
             Self::Endpoint => "this endpoint",
             Self::Failure => "the failure",
             Self::Finding => "the finding",
@@ -186,6 +186,7 @@ impl fmt::Display for Noun {
             Self::SyncRun => "the sync run",
             Self::Token => "the token",
             Self::User => "the user",
+            Self::Named(name) => name,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, SimpleObject};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::event::EventObject;
 use super::group::{GroupAddMembersInput, GroupDeleteInput, GroupRemoveMembersInput};
@@ -15,6 +16,7 @@ use super::role_mapping::{
     RoleMappingUpdateInput,
 };
 use super::user::UserObject;
+use crate::context::Cx;
 use crate::domain::access::RoleMove;
 use crate::domain::access::change_set;
 use crate::domain::access::change_set::{AccessEdit, ChangeOutcome, Preview, RequestedEdit};
@@ -289,6 +291,18 @@ impl AccessPreview {
 }
 
 impl AccessPreview {
+    /// The preview with this id, if there is one.
+    ///
+    /// # Errors
+    /// The domain's error.
+    pub async fn find_by_id(cx: &Cx, id: Uuid) -> Result<Option<Self>> {
+        match change_set::get_preview(cx, id).await {
+            Ok(row) => Ok(Some(Self(row))),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn list_moves(
         &self,
         ctx: &Context<'_>,

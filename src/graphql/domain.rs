@@ -4,18 +4,19 @@ use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use entity::organization_domain;
 
-use super::order::{DomainOrder, ListOrder};
+use super::order::{ListOrder, list_order};
 use super::permission::{Permission, needs};
 use crate::dns_client::DnsClient;
+use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::domain;
 use crate::domain::tenant::domain::{DomainQuery, OrganizationDomain};
-use crate::error::{Noun, Result, mistakes};
+use crate::error::{Result, mistakes};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Domain, "id")], fields: &[] };
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(domain::NOUN, "id")], fields: &[] };
 
 /// How it is known that a domain belongs to the organization.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,18 @@ pub enum DomainState {
     /// The DNS had the record and does not have it any more. The domain is as good as an asserted
     /// one, and is proven again when the record is back.
     Lost,
+}
+
+list_order! {
+    /// The order of a list of domains.
+    DomainOrder,
+    /// The fields by which domains can be sorted.
+    DomainOrderField {
+        /// When the domain was added.
+        CreatedAt = OrderBy::Age,
+        /// The name.
+        Name = OrderBy::Name,
+    }
 }
 
 /// A domain as the schema shows it.
@@ -254,7 +267,7 @@ impl DomainMutation {
         let done = async {
             let (cx, id) = mistakes::both(
                 relay::cx_with_reason(ctx, input.reason.as_deref()),
-                relay::parse_input_id(NodeKind::Domain, &input.id, Noun::Domain),
+                relay::parse_input_id(NodeKind::Domain, &input.id, domain::NOUN),
             )?;
             let row = domain::begin_proof(&cx, id).await?;
             let client = DnsClient::new(cx.app.config.dns_server);
@@ -274,7 +287,7 @@ impl DomainMutation {
         let done = async {
             let (cx, id) = mistakes::both(
                 relay::cx_with_reason(ctx, input.reason.as_deref()),
-                relay::parse_input_id(NodeKind::Domain, &input.id, Noun::Domain),
+                relay::parse_input_id(NodeKind::Domain, &input.id, domain::NOUN),
             )?;
             domain::remove_domain(&cx, id).await
         };

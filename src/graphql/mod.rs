@@ -48,6 +48,7 @@ mod idempotency;
 mod invitation;
 mod job;
 mod job_object;
+mod kinds;
 mod leaver;
 mod ledger_chain;
 mod list_filter;

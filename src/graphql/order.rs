@@ -1,6 +1,6 @@
 //! The orders of lists: an input of a field and a direction for each kind of row.
 
-use async_graphql::{Enum, InputObject};
+use async_graphql::Enum;
 
 use crate::domain::paging::order::OrderBy;
 
@@ -30,39 +30,44 @@ impl ListOrder {
     pub const NEWEST_FIRST: Self = Self { by: OrderBy::Age, descending: true };
 }
 
-/// Declares the order of a list: its input, and the fields to sort by.
+/// Declares the order of a list: its input, and the fields to sort by. A list of one file may have
+/// it there.
 macro_rules! list_order {
     (
         $(#[$order_meta:meta])* $order:ident,
         $(#[$field_meta:meta])* $field:ident { $($(#[$doc:meta])* $name:ident = $by:expr,)+ }
     ) => {
         $(#[$field_meta])*
-        #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(async_graphql::Enum, Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(clippy::enum_variant_names, reason = "the names of the schema's fields")]
         pub enum $field {
             $($(#[$doc])* $name,)+
         }
 
         $(#[$order_meta])*
-        #[derive(InputObject, Debug, Clone, Copy)]
+        #[derive(async_graphql::InputObject, Debug, Clone, Copy)]
         pub struct $order {
             /// The field to sort by. Rows with equal values are sorted by age.
             field: $field,
             /// The direction of the order.
             #[graphql(default)]
-            direction: OrderDirection,
+            direction: $crate::graphql::order::OrderDirection,
         }
 
-        impl From<$order> for ListOrder {
+        impl From<$order> for $crate::graphql::order::ListOrder {
             fn from(order: $order) -> Self {
                 let by = match order.field {
                     $($field::$name => $by,)+
                 };
-                Self { by, descending: order.direction == OrderDirection::Desc }
+                let descending =
+                    order.direction == $crate::graphql::order::OrderDirection::Desc;
+                Self { by, descending }
             }
         }
     };
 }
+
+pub(super) use list_order;
 
 list_order! {
     /// The order of a list of accounts.
@@ -347,18 +352,6 @@ list_order! {
     AccessMoveOrderField {
         /// The age of the role, then that of the account.
         Role = OrderBy::Age,
-    }
-}
-
-list_order! {
-    /// The order of a list of domains.
-    DomainOrder,
-    /// The fields by which domains can be sorted.
-    DomainOrderField {
-        /// When the domain was added.
-        CreatedAt = OrderBy::Age,
-        /// The name.
-        Name = OrderBy::Name,
     }
 }
 

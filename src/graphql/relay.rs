@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::auth::ApiCaller;
 use super::document_limits::MAX_PAGE_ROWS;
 use super::error_code::ErrorCode;
+pub use super::kinds::NodeKind;
 use super::order::ListOrder;
 use super::permission::needs;
 pub use super::user_error::{EditField, FieldMap, UserError, split_edit_errors, split_user_errors};
@@ -30,56 +31,6 @@ pub fn cx<'a>(ctx: &Context<'a>) -> Result<&'a Cx> {
         .data::<ApiCaller>()
         .map_err(|_| Error::Internal("a request without a caller".into()))?;
     Ok(&caller.cx)
-}
-
-/// Declares the types that have a global id, each named as in the schema.
-macro_rules! node_kinds {
-    ($($kind:ident,)+) => {
-        /// The types that have a global id.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum NodeKind {
-            $($kind,)+
-        }
-
-        impl NodeKind {
-            const ALL: &[NodeKind] = &[$(Self::$kind,)+];
-
-            fn type_name(self) -> &'static str {
-                match self {
-                    $(Self::$kind => stringify!($kind),)+
-                }
-            }
-        }
-    };
-}
-
-node_kinds! {
-    Organization,
-    IdentitySource,
-    ScimToken,
-    SetupLink,
-    ApiKey,
-    User,
-    Group,
-    Role,
-    RoleMapping,
-    RoleGrant,
-    AccessPreview,
-    SchemaExtension,
-    AdoptionProposal,
-    Alert,
-    MailRecipient,
-    BulkJob,
-    DeletionJob,
-    Failure,
-    SyncRun,
-    Reconciliation,
-    Finding,
-    Destination,
-    Delivery,
-    Domain,
-    Invitation,
-    Event,
 }
 
 /// The global id of an object: its type and its UUID, in a form that is opaque to clients.

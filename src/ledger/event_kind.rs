@@ -327,6 +327,25 @@ pub(crate) use with_event_kinds;
 
 with_event_kinds!(event_kinds);
 
+/// How an event may change which accounts hold which roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessEffect {
+    /// Not at all.
+    None,
+    /// Its subject is an account that may have gained or lost roles.
+    Account,
+    /// It lists the accounts that it deleted.
+    Accounts,
+    /// It lists the members that came to or went from its subject, a group.
+    Members,
+    /// All members of its subject, a group, may have gained or lost roles.
+    Group,
+    /// It lists groups whose members may have gained or lost roles.
+    ListedGroups,
+    /// The mappings and grants that it opened or closed show which accounts it concerned.
+    Intervals,
+}
+
 impl EventKind {
     /// How many more live accounts or groups there are after it.
     pub const fn population_change(self) -> i64 {
@@ -365,6 +384,147 @@ impl EventKind {
     pub const fn tells_attributes(self) -> bool {
         self.brings_account_back()
             || matches!(self, Self::UserUpdated | Self::UserSuspended | Self::UserReactivated)
+    }
+
+    /// How it may change which accounts hold which roles.
+    pub const fn access_effect(self) -> AccessEffect {
+        match self {
+            Self::UserCreated
+            | Self::UserSuspended
+            | Self::UserReactivated
+            | Self::UserDeleted
+            | Self::UserRestored
+            | Self::UserRevived
+            | Self::UserAdoptionProposed
+            | Self::UserAdoptionDismissed
+            | Self::UserAdopted
+            | Self::UserClaimsChanged
+            | Self::UserClaimsExpired => AccessEffect::Account,
+            Self::UsersDeletedAll => AccessEffect::Accounts,
+            Self::GroupCreated | Self::GroupUpdated | Self::GroupMembersChanged => {
+                AccessEffect::Members
+            }
+            Self::GroupDeleted | Self::GroupRestored => AccessEffect::Group,
+            Self::OrganizationUpdated => AccessEffect::ListedGroups,
+            Self::AccessChanged
+            | Self::RoleDeleted
+            | Self::ConnectionDeleted
+            | Self::RoleMappingCreated
+            | Self::RoleMappingUpdated
+            | Self::RoleMappingRemoved
+            | Self::RoleMappingExpired
+            | Self::RoleMappingRestored
+            | Self::RoleGrantCreated
+            | Self::RoleGrantRemoved
+            | Self::RoleGrantExpired => AccessEffect::Intervals,
+            Self::UserUpdated
+            | Self::UserPurged
+            | Self::UserProtected
+            | Self::UserUnprotected
+            | Self::UserAccessChanged
+            | Self::UsersReleased
+            | Self::GroupsReleased
+            | Self::OrganizationCreated
+            | Self::OrganizationSuspended
+            | Self::OrganizationResumed
+            | Self::OrganizationOperatorAccessGranted
+            | Self::OrganizationOperatorAccessRevoked
+            | Self::OrganizationProvisioningReleased
+            | Self::OrganizationProvisioningWithheld
+            | Self::DomainAdded
+            | Self::DomainProven
+            | Self::DomainLost
+            | Self::DomainRemoved
+            | Self::InvitationCreated
+            | Self::InvitationResent
+            | Self::InvitationRedeemed
+            | Self::InvitationAccepted
+            | Self::InvitationRevoked
+            | Self::InvitationExpired
+            | Self::DeletionRequested
+            | Self::DeletionCompleted
+            | Self::DeletionStopped
+            | Self::ConnectionCreated
+            | Self::ConnectionUpdated
+            | Self::ConnectionActivated
+            | Self::ConnectionDeactivated
+            | Self::ConnectionHealthChanged
+            | Self::ConnectionSyncSkipped
+            | Self::ConnectionReconciliationSkipped
+            | Self::ConnectionSelfTestStarted
+            | Self::ScimTokenIssued
+            | Self::ScimTokenRotated
+            | Self::ScimTokenRevoked
+            | Self::ApiKeyIssued
+            | Self::ApiKeyAssigned
+            | Self::ApiKeyUpdated
+            | Self::ApiKeyRevoked
+            | Self::ConsoleLinkCreated
+            | Self::ConsoleLinkRedeemed
+            | Self::SetupLinkCreated
+            | Self::SetupLinkRedeemed
+            | Self::SetupLinkRevoked
+            | Self::SchemaExtensionRegistered
+            | Self::SchemaExtensionRemoved
+            | Self::RoleCreated
+            | Self::RoleUpdated
+            | Self::RoleGrantUpdated
+            | Self::AccessPreviewed
+            | Self::SyncRunRequested
+            | Self::SyncRunCancelled
+            | Self::SyncRunApproved
+            | Self::SyncRunSucceeded
+            | Self::SyncRunWaiting
+            | Self::SyncRunFailed
+            | Self::SyncRunEnded
+            | Self::ReconciliationStarted
+            | Self::ReconciliationSucceeded
+            | Self::ReconciliationRefused
+            | Self::ReconciliationFailed
+            | Self::ReconciliationSeenAgain
+            | Self::FindingOpened
+            | Self::FindingReopened
+            | Self::FindingGone
+            | Self::FindingResolved
+            | Self::FindingAccepted
+            | Self::FindingAcceptanceEnded
+            | Self::DestinationCreated
+            | Self::DestinationUpdated
+            | Self::DestinationPaused
+            | Self::DestinationResumed
+            | Self::DestinationDeleted
+            | Self::DestinationSecretRotated
+            | Self::DestinationTested
+            | Self::DestinationReplayed
+            | Self::DestinationFailing
+            | Self::DestinationRecovered
+            | Self::DestinationDisabled
+            | Self::DeliveryRetried
+            | Self::FailureOpened
+            | Self::FailureAssigned
+            | Self::FailureRetried
+            | Self::FailureRetryBegun
+            | Self::FailureRetryFailed
+            | Self::FailureResolved
+            | Self::FailureDismissed
+            | Self::BulkJobCreated
+            | Self::BulkJobCancelled
+            | Self::BulkJobCompleted
+            | Self::BulkJobEnded
+            | Self::BulkJobStopped
+            | Self::EvidenceExportStarted
+            | Self::EvidenceExported
+            | Self::DestinationSubjectAdded
+            | Self::DestinationSubjectRemoved
+            | Self::ScimRequestAccepted
+            | Self::ScimRequestCompleted
+            | Self::RevocationConfirmed
+            | Self::AlertRaised
+            | Self::AlertResolved
+            | Self::AlertRuleUpdated
+            | Self::MailRecipientAdded
+            | Self::MailRecipientRemoved => AccessEffect::None,
+        }
     }
 
     /// What it means for the sessions of its subject, an account, or of the accounts that it lists:

@@ -34,7 +34,7 @@ use crate::auth::policy::Actor;
 use crate::crypto::vault::Vault;
 use crate::db::{Db, Store};
 pub(crate) use event_kind::with_event_kinds;
-pub use event_kind::{EventKind, SessionEffect};
+pub use event_kind::{AccessEffect, EventKind, SessionEffect};
 pub use signed_head::{
     CheckedPlace, ExaminedChain, SignedHead, check_newest_rows, examine_chain, read_signed_head,
     sign_heads,

@@ -50,7 +50,7 @@ struct StoredSignature {
 
 impl StoredSignature {
     /// What was signed; none when nothing was.
-    fn open(&self, vault: &Vault) -> Result<Option<SignedHead>, String> {
+    fn check_signature(&self, vault: &Vault) -> Result<Option<SignedHead>, String> {
         let Some(signature) = &self.signature else { return Ok(None) };
         let signed: SignedHead = signature::check_by_any(vault, |key| {
             signature::check_statement(key.public(), SIGNED_HEAD_TYPE, signature)
@@ -110,7 +110,7 @@ async fn sign_head(
     kept: &StoredSignature,
 ) -> Result<(), ChainFault> {
     let (organization, iat) = (kept.organization_id, now.timestamp());
-    let signed = match kept.open(vault).map_err(ChainFault::Broken)? {
+    let signed = match kept.check_signature(vault).map_err(ChainFault::Broken)? {
         Some(before) => {
             let mut walk = match before.sequence {
                 0 => ChainWalk::from_row(store, organization, 0, GENESIS_HASH.to_vec()),
@@ -208,7 +208,7 @@ async fn walk_newest_rows(
     from: Option<CheckedPlace>,
 ) -> Result<CheckedPlace, ChainFault> {
     let signed = match read_signature(store, organization).await? {
-        Some(kept) => kept.open(vault).map_err(ChainFault::Broken)?,
+        Some(kept) => kept.check_signature(vault).map_err(ChainFault::Broken)?,
         None => None,
     };
     let begin = match &signed {
@@ -253,7 +253,7 @@ pub async fn read_signed_head(
     organization: Uuid,
 ) -> Result<Result<Option<SignedHead>, String>, DbErr> {
     let kept = read_signature(store, organization).await?;
-    Ok(kept.map_or(Ok(None), |kept| kept.open(vault)))
+    Ok(kept.map_or(Ok(None), |kept| kept.check_signature(vault)))
 }
 
 /// [`verify_chain`], and whether the chain is the one whose head was signed.
@@ -268,7 +268,7 @@ pub async fn examine_chain(
     // Before the walk: what is signed meanwhile may lie beyond its end.
     let kept = read_signature(store, organization).await?;
     let mut verdict = verify_chain(store, organization).await?;
-    let signed = match kept.map_or(Ok(None), |kept| kept.open(vault)) {
+    let signed = match kept.map_or(Ok(None), |kept| kept.check_signature(vault)) {
         Ok(signed) => signed,
         Err(why) => {
             verdict.broken.get_or_insert(why);

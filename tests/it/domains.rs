@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::lists::filters::{Case as FilterCase, has};
+use crate::walk::KindStory;
 use crate::world::{Tenant, World};
 
 const ADD: &str = "mutation($n: String!) { domainAdd(input: { name: $n, reason: \"ours\" }) { domain {
@@ -28,6 +30,22 @@ const LIST: &str = "query($f: DomainFilter, $o: DomainOrder) { organization { ve
     domains(first: 9, filter: $f, orderBy: $o) { totalCount nodes { name state lostAt
     lastCheckError } } } }";
 const ATTENTION: &str = "{ organization { attention { kind message nextStep count } } }";
+
+/// What the tests of all kinds need to know of domains.
+pub const STORY: KindStory = KindStory {
+    kind: "Domain",
+    furnish: |tenant, name| Box::pin(furnish(tenant, name)),
+    filter_cases: &[FilterCase("domains", "name", "search: \"BEN.\"", |node| {
+        has(node, "/name", "ben.")
+    })],
+    filters_tried_elsewhere: &[("DomainFilter", "states", "tests/it/domains.rs")],
+};
+
+async fn furnish(tenant: &Tenant, name: &str) -> String {
+    let add = "mutation($n: String!) { domainAdd(input: { name: $n }) { domain { id } } }";
+    let added = tenant.graphql(add, json!({ "n": format!("{name}.example.net") })).await;
+    added["data"]["domainAdd"]["domain"]["id"].as_str().unwrap().to_owned()
+}
 
 /// A DNS server for text records, on UDP and TCP.
 #[derive(Clone, Default)]

@@ -94,3 +94,6 @@ mod traces;
 mod walk;
 mod webhooks;
 mod world;
+
+/// What the stories of single kinds of things add to the tests that look at all kinds.
+const KIND_STORIES: &[walk::KindStory] = &[domains::STORY];

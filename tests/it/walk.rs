@@ -2,14 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::bulk;
+use crate::lists::filters::Case as FilterCase;
 use crate::sdl::{Field, Route, Schema};
 use crate::world::Tenant;
 
 /// A global id of each type in an organization.
 pub type Ids = BTreeMap<String, String>;
+
+/// What the story of one kind of thing adds to the tests that look at all kinds.
+pub struct KindStory {
+    /// The type's name in the schema.
+    pub kind: &'static str,
+    /// Makes one in an organization, called `name`; returns its global id.
+    pub furnish: for<'a> fn(&'a Tenant, &'a str) -> BoxFuture<'a, String>,
+    /// The fields of its filter, tried on what `furnish` has made.
+    pub filter_cases: &'static [FilterCase],
+    /// The fields of its filter that its own tests try: the filter, the field, and where.
+    pub filters_tried_elsewhere: &'static [(&'static str, &'static str, &'static str)],
+}
 
 /// Creates one object of each type in an organization, all called `name`.
 pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
@@ -138,10 +152,9 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let added = tenant.graphql(add, json!({ "a": format!("{name}@alerts.example") })).await;
     let recipient = &added["data"]["mailRecipientAdd"]["mailRecipient"]["id"];
     ids.insert("MailRecipient".into(), recipient.as_str().unwrap().to_owned());
-    let add = "mutation($n: String!) { domainAdd(input: { name: $n }) { domain { id } } }";
-    let added = tenant.graphql(add, json!({ "n": format!("{name}.example.net") })).await;
-    let domain = &added["data"]["domainAdd"]["domain"]["id"];
-    ids.insert("Domain".into(), domain.as_str().unwrap().to_owned());
+    for story in crate::KIND_STORIES {
+        ids.insert(story.kind.into(), (story.furnish)(tenant, name).await);
+    }
     let invite = "mutation($e: String!, $r: [ID!]) { invitationCreate(input: { email: $e, roles: $r \
                   }) { invitation { id } userErrors { message } } }";
     let address = format!("{name}@guests.example");
@@ -169,7 +182,10 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     };
     ids.insert("Alert".into(), alert);
     for kind in Schema::new().nodes() {
-        assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
+        assert!(
+            ids.contains_key(kind),
+            "a new kind of thing has ids: say in `KIND_STORIES` how to make a {kind}"
+        );
     }
     ids
 }
@@ -197,7 +213,6 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("apiKey", "ApiKey"),
         ("destination", "Destination"),
         ("delivery", "Delivery"),
-        ("domain", "Domain"),
         ("invitation", "Invitation"),
         ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
@@ -209,7 +224,14 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("event", "Event"),
         ("organization", "Organization"),
     ];
-    prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix)).map_or("User", |(_, kind)| kind)
+    let by_story = crate::KIND_STORIES.iter().map(|story| story.kind).find(|kind| {
+        let first = kind[..1].to_lowercase();
+        meant.strip_prefix(&first).is_some_and(|rest| rest.starts_with(&kind[1..]))
+    });
+    by_story.unwrap_or_else(|| {
+        let found = prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix));
+        found.map_or("User", |(_, kind)| kind)
+    })
 }
 
 /// Whether a payload, or the result of one item of a batch in it, names a mistake.

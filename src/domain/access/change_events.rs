@@ -19,7 +19,7 @@ use crate::domain::access::diff::ConcernedAccounts;
 use crate::domain::paging;
 use crate::error::{Error, Result};
 use crate::ledger;
-use crate::ledger::{EventKind, EventSubject, NewEvent};
+use crate::ledger::{AccessEffect, EventKind, EventSubject, NewEvent};
 
 /// Rows of the ledger that are processed together: few, so that requests do not wait long behind
 /// them.
@@ -188,168 +188,9 @@ struct TouchedAccount {
     id: Uuid,
 }
 
-/// How an event may change which accounts hold which roles.
-enum AccessEffect {
-    None,
-    /// Its subject is an account that may have gained or lost roles.
-    Account,
-    /// It lists the accounts that it deleted.
-    Accounts,
-    /// It lists the members that came to or went from its subject, a group.
-    Members,
-    /// All members of its subject, a group, may have gained or lost roles.
-    Group,
-    /// It lists groups whose members may have gained or lost roles.
-    ListedGroups,
-    /// The mappings and grants that it opened or closed show which accounts it concerned.
-    Intervals,
-}
-
 /// Whether the accounts that an edit of this kind concerned are found without its values.
 pub(super) fn is_found_by_intervals(kind: EventKind) -> bool {
-    matches!(effect_on_access(kind), AccessEffect::Intervals | AccessEffect::None)
-}
-
-/// Which effect each kind of event has.
-fn effect_on_access(kind: EventKind) -> AccessEffect {
-    use EventKind as Kind;
-    match kind {
-        Kind::UserCreated
-        | Kind::UserSuspended
-        | Kind::UserReactivated
-        | Kind::UserDeleted
-        | Kind::UserRestored
-        | Kind::UserRevived
-        | Kind::UserAdoptionProposed
-        | Kind::UserAdoptionDismissed
-        | Kind::UserAdopted
-        | Kind::UserClaimsChanged
-        | Kind::UserClaimsExpired => AccessEffect::Account,
-        Kind::UsersDeletedAll => AccessEffect::Accounts,
-        Kind::GroupCreated | Kind::GroupUpdated | Kind::GroupMembersChanged => {
-            AccessEffect::Members
-        }
-        Kind::GroupDeleted | Kind::GroupRestored => AccessEffect::Group,
-        Kind::OrganizationUpdated => AccessEffect::ListedGroups,
-        Kind::AccessChanged
-        | Kind::RoleDeleted
-        | Kind::ConnectionDeleted
-        | Kind::RoleMappingCreated
-        | Kind::RoleMappingUpdated
-        | Kind::RoleMappingRemoved
-        | Kind::RoleMappingExpired
-        | Kind::RoleMappingRestored
-        | Kind::RoleGrantCreated
-        | Kind::RoleGrantRemoved
-        | Kind::RoleGrantExpired => AccessEffect::Intervals,
-        Kind::UserUpdated
-        | Kind::UserPurged
-        | Kind::UserProtected
-        | Kind::UserUnprotected
-        | Kind::UserAccessChanged
-        | Kind::UsersReleased
-        | Kind::GroupsReleased
-        | Kind::OrganizationCreated
-        | Kind::OrganizationSuspended
-        | Kind::OrganizationResumed
-        | Kind::OrganizationOperatorAccessGranted
-        | Kind::OrganizationOperatorAccessRevoked
-        | Kind::OrganizationProvisioningReleased
-        | Kind::OrganizationProvisioningWithheld
-        | Kind::DomainAdded
-        | Kind::DomainProven
-        | Kind::DomainLost
-        | Kind::DomainRemoved
-        | Kind::InvitationCreated
-        | Kind::InvitationResent
-        | Kind::InvitationRedeemed
-        | Kind::InvitationAccepted
-        | Kind::InvitationRevoked
-        | Kind::InvitationExpired
-        | Kind::DeletionRequested
-        | Kind::DeletionCompleted
-        | Kind::DeletionStopped
-        | Kind::ConnectionCreated
-        | Kind::ConnectionUpdated
-        | Kind::ConnectionActivated
-        | Kind::ConnectionDeactivated
-        | Kind::ConnectionHealthChanged
-        | Kind::ConnectionSyncSkipped
-        | Kind::ConnectionReconciliationSkipped
-        | Kind::ConnectionSelfTestStarted
-        | Kind::ScimTokenIssued
-        | Kind::ScimTokenRotated
-        | Kind::ScimTokenRevoked
-        | Kind::ApiKeyIssued
-        | Kind::ApiKeyAssigned
-        | Kind::ApiKeyUpdated
-        | Kind::ApiKeyRevoked
-        | Kind::ConsoleLinkCreated
-        | Kind::ConsoleLinkRedeemed
-        | Kind::SetupLinkCreated
-        | Kind::SetupLinkRedeemed
-        | Kind::SetupLinkRevoked
-        | Kind::SchemaExtensionRegistered
-        | Kind::SchemaExtensionRemoved
-        | Kind::RoleCreated
-        | Kind::RoleUpdated
-        | Kind::RoleGrantUpdated
-        | Kind::AccessPreviewed
-        | Kind::SyncRunRequested
-        | Kind::SyncRunCancelled
-        | Kind::SyncRunApproved
-        | Kind::SyncRunSucceeded
-        | Kind::SyncRunWaiting
-        | Kind::SyncRunFailed
-        | Kind::SyncRunEnded
-        | Kind::ReconciliationStarted
-        | Kind::ReconciliationSucceeded
-        | Kind::ReconciliationRefused
-        | Kind::ReconciliationFailed
-        | Kind::ReconciliationSeenAgain
-        | Kind::FindingOpened
-        | Kind::FindingReopened
-        | Kind::FindingGone
-        | Kind::FindingResolved
-        | Kind::FindingAccepted
-        | Kind::FindingAcceptanceEnded
-        | Kind::DestinationCreated
-        | Kind::DestinationUpdated
-        | Kind::DestinationPaused
-        | Kind::DestinationResumed
-        | Kind::DestinationDeleted
-        | Kind::DestinationSecretRotated
-        | Kind::DestinationTested
-        | Kind::DestinationReplayed
-        | Kind::DestinationFailing
-        | Kind::DestinationRecovered
-        | Kind::DestinationDisabled
-        | Kind::DeliveryRetried
-        | Kind::FailureOpened
-        | Kind::FailureAssigned
-        | Kind::FailureRetried
-        | Kind::FailureRetryBegun
-        | Kind::FailureRetryFailed
-        | Kind::FailureResolved
-        | Kind::FailureDismissed
-        | Kind::BulkJobCreated
-        | Kind::BulkJobCancelled
-        | Kind::BulkJobCompleted
-        | Kind::BulkJobEnded
-        | Kind::BulkJobStopped
-        | Kind::EvidenceExportStarted
-        | Kind::EvidenceExported
-        | Kind::DestinationSubjectAdded
-        | Kind::DestinationSubjectRemoved
-        | Kind::ScimRequestAccepted
-        | Kind::ScimRequestCompleted
-        | Kind::RevocationConfirmed
-        | Kind::AlertRaised
-        | Kind::AlertResolved
-        | Kind::AlertRuleUpdated
-        | Kind::MailRecipientAdded
-        | Kind::MailRecipientRemoved => AccessEffect::None,
-    }
+    matches!(kind.access_effect(), AccessEffect::Intervals | AccessEffect::None)
 }
 
 /// The users, groups and connections that each of these rows may have concerned: those that its
@@ -382,7 +223,7 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
             let ids = |side: &str, key: &str| listed_ids(payload.as_ref(), side, key);
             // A kind that is not known here was written by a later version of this program.
             let Some(kind) = EventKind::parse(name) else { continue };
-            match effect_on_access(kind) {
+            match kind.access_effect() {
                 AccessEffect::None => {}
                 AccessEffect::Account => {
                     cause.users.insert(subject);

@@ -34,6 +34,8 @@ use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use organization_domain::Model as OrganizationDomain;
 
+/// What errors call a domain.
+pub const NOUN: Noun = Noun::Named("the domain");
 /// The most domains that one organization has.
 pub const MAX_DOMAINS: usize = 100;
 /// The label below a domain that has the record.
@@ -323,7 +325,7 @@ pub async fn remove_domain(cx: &Cx, id: Uuid) -> Result<()> {
 /// does not have, [`Error::Limited`] where the organization asks too often.
 pub async fn begin_proof(cx: &Cx, id: Uuid) -> Result<OrganizationDomain> {
     cx.allow(Action::WriteConnection, None)?;
-    let row = find_domain(cx, id).await?.ok_or_else(|| Error::not_found(Noun::Domain))?;
+    let row = find_domain(cx, id).await?.ok_or_else(|| Error::not_found(NOUN))?;
     cx.app.domain_lookups.take_request(cx.organization())?;
     let name = comparison_key(&row.name);
     let ends_with = |ending: &str| name.strip_suffix(ending).is_some_and(|at| at.ends_with('.'));
@@ -387,7 +389,7 @@ async fn settle_answer(cx: &Cx, id: Uuid, answer: TextAnswer) -> Result<Organiza
         }
         Err(_) => {
             let found = find_domain_unchecked(cx, id).await?;
-            found.ok_or_else(|| Error::not_found(Noun::Domain))
+            found.ok_or_else(|| Error::not_found(NOUN))
         }
     };
     let state = outcome.as_ref().map_or(DomainState::Lost, |row| row.state);
@@ -605,7 +607,7 @@ pub(in crate::domain) async fn list_unproven(
 async fn lock_domain(tx: &Tx<'_>, id: Uuid) -> Result<OrganizationDomain> {
     let query = tx.find::<organization_domain::Entity>();
     let query = query.filter(organization_domain::Column::Id.eq(id));
-    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Domain))
+    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(NOUN))
 }
 
 fn last_change(row: &OrganizationDomain) -> DateTime<Utc> {

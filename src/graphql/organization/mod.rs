@@ -5,18 +5,17 @@ mod activity;
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, MergedObject, Object};
 use chrono::{DateTime, Utc};
 use entity::organization::IntegrationMode as Mode;
+use uuid::Uuid;
 
 use super::access::{self as report, AccessReportEntry};
 use super::adoption::AdoptionProposal;
-use super::alert::OrganizationAlerts;
 use super::auth::ApiCaller;
 use super::change_set::AccessMove;
 use super::connection::IdentitySource;
 use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
-use super::domain::OrganizationDomains;
 use super::group::{GroupFilter, GroupObject, list_groups};
-use super::invitation::OrganizationInvitations;
+use super::kinds::with_organization_parts;
 use super::leaver::{self, LeaverObject, RevocationTimes};
 use super::ledger_chain::LedgerChain;
 use super::list_filter::{
@@ -38,6 +37,7 @@ use super::role_mapping::RoleMapping;
 use super::user::{UserObject, list_users};
 use super::user_filter::UserFilter;
 use crate::auth::policy::Action;
+use crate::context::Cx;
 use crate::domain::access::{role, role_grant, role_mapping};
 use crate::domain::audit::evidence;
 use crate::domain::directory::{adoption, deletion, group, user};
@@ -48,7 +48,7 @@ use crate::error::{Error, Mistakes, Result};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, Long, NodeKind, PageArguments, RelayPage};
-use activity::OrganizationActivity;
+pub use activity::OrganizationActivity;
 
 /// Which integration provisions an organization: never both at once.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,18 +127,27 @@ impl IntegrationModePreview {
     }
 }
 
-/// An organization (a tenant): its settings, and everything in it.
-#[derive(MergedObject, Default)]
-#[graphql(name = "Organization")]
-pub struct OrganizationObject(
-    OrganizationDirectory,
-    OrganizationActivity,
-    OrganizationAlerts,
-    OrganizationDomains,
-    OrganizationInvitations,
-);
+macro_rules! organization_object {
+    ($($module:ident :: $part:ident,)+) => {
+        /// An organization (a tenant): its settings, and everything in it.
+        #[derive(MergedObject, Default)]
+        #[graphql(name = "Organization")]
+        pub struct OrganizationObject($(super::$module::$part,)+);
+    };
+}
+
+with_organization_parts!(organization_object);
 
 impl OrganizationObject {
+    /// The organization of the request, if this is its id.
+    ///
+    /// # Errors
+    /// None; other objects are found in the same way.
+    #[allow(clippy::unused_async, reason = "the other objects are read from the database")]
+    pub async fn find_by_id(cx: &Cx, id: Uuid) -> Result<Option<Self>> {
+        Ok((id == cx.organization()).then(Self::default))
+    }
+
     /// The organization's global id, for the interface `Node`.
     pub async fn id(&self, ctx: &Context<'_>) -> Result<ID> {
         Ok(relay::global_id(NodeKind::Organization, relay::cx(ctx)?.organization()))

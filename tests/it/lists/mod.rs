@@ -4,7 +4,7 @@
 //! The lists, filters and orders are read from the schema. A new field of a filter needs a case in
 //! [`filters::CASES`]; a new order needs none.
 
-mod filters;
+pub mod filters;
 mod search;
 mod stories;
 mod tokens;

@@ -154,27 +154,22 @@ async fn plan_of(world: &World, sql: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The quickest of thirty creates of accounts with several words.
-async fn quickest_create(world: &World, mark: &str) -> Duration {
-    let mut quickest = Duration::MAX;
-    for n in 0..30 {
-        let name = format!("{mark}{n}.lovelace@king.example");
-        let person = json!({
-            "userName": name, "displayName": format!("Ada {mark} Lovelace King {n}"),
-            "emails": [{ "value": name, "primary": true }],
-        });
-        let began = Instant::now();
-        world.scim().post("/Users", person).await.is(201);
-        quickest = quickest.min(began.elapsed());
-    }
-    quickest
+/// Creates an account with several words; returns how long it took.
+async fn time_create(world: &World, mark: &str, n: u32) -> Duration {
+    let name = format!("{mark}{n}.lovelace@king.example");
+    let person = json!({
+        "userName": name, "displayName": format!("Ada {mark} Lovelace King {n}"),
+        "emails": [{ "value": name, "primary": true }],
+    });
+    let began = Instant::now();
+    world.scim().post("/Users", person).await.is(201);
+    began.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_tenants_cost_nothing() {
-    let world = World::new().await;
+    let (world, alone) = (World::new().await, World::new().await);
     world.scim().post("/Users", ada()).await.is(201);
-    let alone = quickest_create(&world, "alone").await;
     // 99 other tenants, each with a thousand accounts of the same words.
     let others: Vec<Uuid> = (0..99).map(|_| Uuid::now_v7()).collect();
     for other in &others {
@@ -195,11 +190,24 @@ async fn other_tenants_cost_nothing() {
             world.execute(&insert, [(*other).into()]).await;
         }
     }
+    for n in 0..30 {
+        time_create(&world, "beside", n).await;
+        time_create(&alone, "alone", n).await;
+    }
     assert_eq!(search(&world, "lovel").await.len(), 31, "those of this organization");
-    // The quickest of some is what it costs without waiting for anything else on the machine.
-    let beside_others = quickest_create(&world, "beside").await;
-    let most = alone * 3 / 2 + Duration::from_millis(1);
-    assert!(beside_others <= most, "a create takes {beside_others:?}, and took {alone:?} before");
+    // The quickest of some is what it costs without waiting for anything else on the machine. A
+    // server without other tenants is measured in turns with this one, so that both meet the same
+    // machine, and so often that each has a quiet moment.
+    let (mut with_others, mut without) = (Duration::MAX, Duration::MAX);
+    for n in 30..430 {
+        with_others = with_others.min(time_create(&world, "beside", n).await);
+        without = without.min(time_create(&alone, "alone", n).await);
+        if n >= 60 && with_others <= without * 3 / 2 + Duration::from_millis(1) {
+            break;
+        }
+    }
+    let most = without * 3 / 2 + Duration::from_millis(1);
+    assert!(with_others <= most, "a create takes {with_others:?}, and {without:?} alone");
     let ours = if on_postgres() {
         format!("'{}'::uuid", world.acme.organization)
     } else {
@@ -225,5 +233,6 @@ async fn other_tenants_cost_nothing() {
             [world.acme.organization.into()],
         )
         .await;
+    alone.end().await;
     world.end().await;
 }
