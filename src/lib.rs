@@ -33,6 +33,7 @@
 //! | [`dns_client`] | the only way to look up records of domains |
 //! | `mail_client` | the only way to send mail |
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
+//! | `request_head` | the caller, the id and the address that a request names |
 //! | [`trace_context`] | where work stands in a trace; the spans that several modules make |
 //! | [`cli`] | the command line and the demo |
 //! | `saml` | SAML 2.0: responses verified, metadata, requests; a crate of its own |
@@ -70,6 +71,7 @@ pub use identity;
 pub mod jobs;
 pub mod ledger;
 mod mail_client;
+mod request_head;
 pub mod scim;
 pub mod scim_client;
 pub mod server;

@@ -1,12 +1,9 @@
 //! What the console's answers share: security headers, conditional requests, codings, the form of
 //! errors, and the check of where a request comes from.
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Request};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -281,18 +278,6 @@ fn is_own_origin(app: &App, headers: &HeaderMap, origin: &str) -> bool {
             let secure = |url: &str| url.starts_with("https://");
             own == sent && secure(origin) == secure(&app.config.public_url)
         })
-}
-
-/// The address of the client, if it is known.
-pub fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-}
-
-/// The id of a request in the ledger and the log.
-pub fn request_id(request: &Request) -> Uuid {
-    let given = request.headers().get("x-request-id");
-    let given = given.and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::now_v7)
 }
 
 #[cfg(test)]

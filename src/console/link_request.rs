@@ -12,6 +12,7 @@ use super::http::{self, ConsoleFailure};
 use crate::context::{App, CallerIds};
 use crate::domain::connection::request_log;
 use crate::error::RefusalReason;
+use crate::request_head;
 
 /// A request that uses a one-time link, or the session that one opened.
 pub struct LinkRequest {
@@ -30,8 +31,8 @@ impl LinkRequest {
         interface: &'static str,
         request: &Request,
     ) -> Result<Self, ConsoleFailure> {
-        let request_id = http::request_id(request);
-        let source = http::client_ip(request.extensions());
+        let request_id = request_head::request_id(request.headers());
+        let source = request_head::client_ip(request.extensions());
         let limited = |error| ConsoleFailure::from_error(&error, request_id);
         app.redemption_limits.take_from_address(source).map_err(limited)?;
         let caller = request.extensions().get::<CallerIds>().cloned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use entity::connection::ConnectionKind;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use crate::domain::connection::setup_link::{SetupOpening, SetupRefused, open_lin
 use crate::domain::connection::setup_progress::{SetupFailure, SetupProgress, read_progress};
 use crate::domain::connection::{kind_name as connection_kind_name, provider_name};
 use crate::domain::tenant::organization;
+use crate::request_head::bearer_token;
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "setup link";
@@ -138,9 +139,4 @@ fn describe_failure(failure: &SetupFailure) -> Value {
         "message": failure.message,
         "nextStep": failure.next_step,
     })
-}
-
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
 }

@@ -2,12 +2,12 @@
 //! field requires of its caller is in [`permission`](super::permission).
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath};
+use axum::extract::{FromRequestParts, MatchedPath};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, header};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
@@ -24,6 +24,7 @@ use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::graphql::GraphqlState;
+use crate::request_head::{bearer_token, client_ip, parse_bearer, request_id};
 
 /// The header that chooses the organization of a request, by its slug.
 const ORGANIZATION_HEADER: &str = "rolecall-organization";
@@ -47,7 +48,7 @@ impl fmt::Debug for CallerCredential {
 impl CallerCredential {
     /// The bearer token of RFC 6750; the name of the scheme in any case.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let secret = parse_bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)?.to_owned();
+        let secret = bearer_token(headers)?.to_owned();
         let organization = headers
             .get(ORGANIZATION_HEADER)
             .map(|value| value.to_str().unwrap_or_default().to_owned());
@@ -261,11 +262,6 @@ pub async fn sign_in(
     )
 }
 
-/// The IP address of the client that sent a request.
-pub fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-}
-
 /// The name of the interface of a request, by its route.
 fn interface_name(parts: &Parts) -> &'static str {
     let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
@@ -365,17 +361,4 @@ fn permissions_inside(
         return Permissions::from([operator]);
     }
     held
-}
-
-fn parse_bearer(value: &str) -> Option<&str> {
-    let (scheme, secret) = value.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
-}
-
-/// The id under which a request is written to the ledger and the log: the caller's, if it is a
-/// UUID.
-pub fn request_id(headers: &HeaderMap) -> Uuid {
-    let given =
-        headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::now_v7)
 }

@@ -20,12 +20,13 @@ use mediatype::{MediaType, Name, ReadParams, Value, names};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
-use super::auth::{self, ApiCaller};
+use super::auth::ApiCaller;
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute;
 use crate::graphql::execute::{ExecutionResult, GraphqlRequest, OperationResponse, RequestError};
 use crate::graphql::{GraphqlState, graphiql, idempotency, sse, websocket};
+use crate::request_head;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -88,7 +89,7 @@ pub async fn refuse_method(headers: HeaderMap) -> Response {
             "use POST, or GET for queries",
         )
     };
-    build_response(Err(fault), auth::request_id(&headers), &headers)
+    build_response(Err(fault), request_head::request_id(&headers), &headers)
 }
 
 /// The response to a request whose caller could not be authenticated.

@@ -22,6 +22,7 @@ use crate::domain::tenant::organization;
 use crate::error::{Error, Noun, RefusalReason, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::identity::document::Projection;
 use crate::identity::schema::ResourceType;
+use crate::request_head::{bearer_token, client_ip, request_id};
 use crate::scim::observe::quirk;
 use crate::scim::observe::quirk::{Quirk, Quirks};
 use crate::scim::observe::request_record::ScimRequestRecord;
@@ -75,8 +76,7 @@ impl FromRequestParts<Arc<App>> for ScimCaller {
             return Err(API_KEY_REFUSED.into());
         }
         let slug = tenant_slug(parts)?;
-        let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
-        let from = from.map(|peer| peer.0.ip().to_string());
+        let from = client_ip(&parts.extensions).map(|address| address.to_string());
         let request_id =
             parts.extensions.get().map_or_else(|| request_id(&parts.headers), |RequestId(id)| *id);
         let presented = scim_token::find_presented_token(app, secret).await?;
@@ -108,13 +108,6 @@ const API_KEY_REFUSED: Error = Error::Unauthenticated(
      connection here",
 );
 
-/// The bearer token of RFC 6750; the scheme may be in upper or lower case.
-pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, secret) = value.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
-}
-
 /// The tenant in `/scim/v2/{slug}`. It is read from the path because fallback handlers have no path
 /// parameters.
 fn tenant_slug(parts: &Parts) -> Result<String> {
@@ -126,14 +119,6 @@ fn tenant_slug(parts: &Parts) -> Result<String> {
     rest.and_then(|rest| rest.split('/').next())
         .map(Into::into)
         .ok_or_else(|| Error::not_found(Noun::ScimTenant))
-}
-
-/// The id of this request in the ledger and the log: the client's `X-Request-Id` if it is a UUID,
-/// or else a new one.
-pub fn request_id(headers: &HeaderMap) -> Uuid {
-    let given =
-        headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::now_v7)
 }
 
 /// The media type of the answer: SCIM's own type (RFC 7644 section 3.1) if the client accepts it,

@@ -42,6 +42,7 @@ use crate::context::{App, Cx, run_within};
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::review::RetryPayload;
 use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::request_head;
 use http::{ScimCaller, ScimFailure, ScimReplay};
 
 pub use async_response::carry_out_request;
@@ -108,7 +109,7 @@ async fn limit_time(mut request: Request, next: middleware::Next) -> Response {
     let limit = time_limit(&request);
     let reads = request.method() == Method::GET || request.uri().path().ends_with("/.search");
     // The answer, the ledger and the log show the same id.
-    let request_id = http::request_id(request.headers());
+    let request_id = request_head::request_id(request.headers());
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         request.headers_mut().insert("x-request-id", value);
     }

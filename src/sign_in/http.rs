@@ -1,12 +1,11 @@
 //! The routes of sign-ins. `POST /assertions/{slug}`: an application's backend hands over what it
 //! got at a sign-in, and is told who it is and which roles the person has now.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +19,10 @@ use super::relying_party;
 use super::relying_party::{callback, saml_service};
 use super::repeat;
 use super::submit::{SubmittedAssertion, submit_assertion};
-use crate::context::{App, CallerIds, Cx, run_within};
-use crate::domain::access::api_key::KeyRefused;
-use crate::domain::access::{api_key, console_session};
-use crate::domain::connection::request_log;
+use crate::context::{App, Cx, run_within};
 use crate::domain::tenant::organization;
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Noun, Result};
+use crate::request_head;
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "assertions";
@@ -211,56 +208,10 @@ pub(super) async fn authenticate_key(
     extensions: &Extensions,
     interface: &'static str,
 ) -> Result<Cx, SignInFailure> {
-    let source = client_ip(extensions);
-    let refuse = |organization: Option<Uuid>, reason: RefusalReason, error: Error| {
-        request_log::note_failed_sign_in(app, organization, "", reason, interface, source);
-        SignInFailure::from(error)
-    };
-    let Some(secret) = bearer_token(headers) else {
-        return Err(refuse(None, RefusalReason::CredentialMissing, CREDENTIAL_NEEDED));
-    };
-    if !secret.starts_with(api_key::API_KEY_PREFIX) {
-        return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
-    }
-    let cx =
-        api_key::authenticate_key(app, secret, request_id(headers)).await.map_err(|refused| {
-            match &refused {
-                KeyRefused::Unknown => {
-                    refuse(None, RefusalReason::CredentialUnknown, refused.into())
-                }
-                KeyRefused::Ended(organization) => {
-                    refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
-                }
-                KeyRefused::Suspended | KeyRefused::Failed(_) => {
-                    SignInFailure::from(Error::from(refused))
-                }
-            }
-        })?;
-    if let Some(ids) = extensions.get::<CallerIds>() {
-        ids.note_caller(cx.organization(), None);
-    }
-    Ok(console_session::limit_to_roles(cx).await?)
+    let needed = CREDENTIAL_NEEDED;
+    Ok(request_head::authenticate_api_key(app, headers, extensions, interface, needed).await?)
 }
 
 /// The error for a client without a credential that is accepted here.
-const CREDENTIAL_NEEDED: Error = Error::Unauthenticated(
-    "send an API key (rck_) with the permission ASSERTION_WRITE as \"Authorization: Bearer \
-     <key>\" (RFC 6750)",
-);
-
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
-}
-
-/// The id of a request in the ledger and the log: the client's, if it is a UUID.
-pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
-    let given =
-        headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::now_v7)
-}
-
-/// The address of the client, if it is known.
-pub(super) fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-}
+const CREDENTIAL_NEEDED: &str = "send an API key (rck_) with the permission ASSERTION_WRITE as \
+     \"Authorization: Bearer <key>\" (RFC 6750)";

@@ -1,28 +1,24 @@
 //! What all requests share: the caller, the body, and errors.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::context::{App, CallerIds, Cx};
-use crate::domain::access::api_key::KeyRefused;
-use crate::domain::access::{api_key, console_session};
-use crate::domain::connection::request_log;
+use crate::context::{App, Cx};
 use crate::domain::tenant::organization;
-use crate::error::{Error, Noun, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::error::{Error, Noun, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::request_head;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "SSF";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An authenticated caller of an organization's transmitter.
 #[derive(Debug)]
@@ -36,10 +32,15 @@ impl FromRequestParts<Arc<App>> for StreamCaller {
     type Rejection = StreamFailure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, StreamFailure> {
-        let cx = authenticate_caller(parts, app).await?;
-        if let Some(ids) = parts.extensions.get::<CallerIds>() {
-            ids.note_caller(cx.organization(), None);
-        }
+        let (headers, extensions) = (&parts.headers, &parts.extensions);
+        let cx = request_head::authenticate_api_key(
+            app,
+            headers,
+            extensions,
+            INTERFACE_NAME,
+            CREDENTIAL_NEEDED,
+        )
+        .await?;
         let key = cx.actor.id().and_then(|id| Uuid::try_parse(&id).ok()).unwrap_or_default();
         app.stream_limits.take_request(key)?;
         let named = RawPathParams::from_request_parts(parts, app).await;
@@ -55,48 +56,9 @@ impl FromRequestParts<Arc<App>> for StreamCaller {
     }
 }
 
-async fn authenticate_caller(parts: &Parts, app: &Arc<App>) -> Result<Cx, StreamFailure> {
-    let refuse = |organization: Option<Uuid>, reason: RefusalReason, error: Error| {
-        let source = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let source = source.map(|peer| peer.0.ip());
-        request_log::note_failed_sign_in(app, organization, "", reason, INTERFACE_NAME, source);
-        StreamFailure::from(error)
-    };
-    let Some(secret) = bearer_token(&parts.headers) else {
-        return Err(refuse(None, RefusalReason::CredentialMissing, CREDENTIAL_NEEDED));
-    };
-    if !secret.starts_with(api_key::API_KEY_PREFIX) {
-        return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
-    }
-    let caller = api_key::authenticate_key(app, secret, request_id(&parts.headers)).await;
-    let cx = caller.map_err(|refused| match &refused {
-        KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
-        KeyRefused::Ended(organization) => {
-            refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
-        }
-        KeyRefused::Suspended | KeyRefused::Failed(_) => StreamFailure::from(Error::from(refused)),
-    })?;
-    // A session of the console has what the person's roles give now.
-    console_session::limit_to_roles(cx).await.map_err(StreamFailure::from)
-}
-
 /// The error for a client without a credential that is accepted here.
-const CREDENTIAL_NEEDED: Error = Error::Unauthenticated(
-    "send an API key (rck_) with the permission SIGNAL_RECEIVE or IAM_WRITE as \"Authorization: \
-     Bearer <key>\" (RFC 6750)",
-);
-
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
-}
-
-/// The id of a request in the log: the client's, if it is a UUID.
-fn request_id(headers: &HeaderMap) -> Uuid {
-    let given =
-        headers.get(REQUEST_ID).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
-    given.unwrap_or_else(Uuid::now_v7)
-}
+const CREDENTIAL_NEEDED: &str = "send an API key (rck_) with the permission SIGNAL_RECEIVE or \
+     IAM_WRITE as \"Authorization: Bearer <key>\" (RFC 6750)";
 
 /// A JSON object as the request's body. A handler takes it as its last argument.
 pub struct StreamBody(pub Map<String, Value>);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 24] = [
+const USES: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
@@ -22,13 +22,17 @@ const USES: [(&str, &[&str]); 24] = [
     ("ledger", &["auth", "crypto", "db"]),
     ("context", &["auth", "buffers", "config", "crypto", "db", "error", "ledger", "trace_context"]),
     ("domain", &["auth", "buffers", "context", "crypto", "error", "identity", "ledger"]),
+    ("request_head", &["context", "domain", "error"]),
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
     ("signals", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
-    ("sign_in", &["auth", "buffers", "context", "crypto", "domain", "error", "http_client"]),
-    ("scim", &["buffers", "context", "domain", "error", "identity"]),
-    ("authzen", &["context", "domain", "error"]),
-    ("ssf", &["context", "domain", "error"]),
-    ("console", &["context", "domain", "error"]),
+    (
+        "sign_in",
+        &["auth", "buffers", "context", "crypto", "domain", "error", "http_client", "request_head"],
+    ),
+    ("scim", &["buffers", "context", "domain", "error", "identity", "request_head"]),
+    ("authzen", &["context", "domain", "error", "request_head"]),
+    ("ssf", &["context", "domain", "error", "request_head"]),
+    ("console", &["context", "domain", "error", "request_head"]),
     (
         "graphql",
         &[
@@ -40,6 +44,7 @@ const USES: [(&str, &[&str]); 24] = [
             "http_listener",
             "identity",
             "ledger",
+            "request_head",
             "scim_client",
             "sign_in",
             "trace_context",

@@ -38,6 +38,7 @@ use super::streams::{OpenStreams, StreamEnd, StreamGuard, StreamSlot};
 use crate::context::shutdown_requested;
 use crate::graphql::execute::{GraphqlRequest, RequestError};
 use crate::http_listener::ConnectionPlace;
+use crate::request_head;
 use crate::trace_context::TraceContext;
 use session::{OPERATION_ID, OperationEnd, SocketSession};
 
@@ -69,7 +70,7 @@ pub fn accept_upgrade(
     let Some(place) = door.streams.claim_socket() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open sockets").into_response();
     };
-    let source = auth::client_ip(extensions);
+    let source = request_head::client_ip(extensions);
     let mut anonymous = None;
     if caller.is_none() {
         anonymous = door.streams.claim_anonymous_socket(source);
@@ -212,7 +213,7 @@ async fn serve_connection(
         return Err(SocketClosed::with_code(4406, "Subprotocol not acceptable"));
     };
     let SocketPeer { caller, source, mut anonymous, upgrade } = peer;
-    let (session, mut closes) = SocketSession::open(door.clone(), upgrade);
+    let (session, mut closes) = SocketSession::open_session(door.clone(), upgrade);
     let (to_protocol, from_client) = mpsc::channel(1);
     let (to_client, mut from_protocol) = mpsc::channel(1);
     // The slot of an authenticated socket: taken with `connection_init`, kept until the end.

@@ -65,7 +65,7 @@ pub enum OperationEnd {
 
 impl SocketSession {
     /// A session of a caller who is not known yet, and the close frames of its operations.
-    pub fn open(
+    pub fn open_session(
         graphql: Arc<GraphqlState>,
         upgrade: Option<TraceContext>,
     ) -> (Self, mpsc::UnboundedReceiver<CloseFrame>) {

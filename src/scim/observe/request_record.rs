@@ -31,6 +31,7 @@ use crate::domain::review::FailureReport;
 use crate::error::{Noun, RefusalReason};
 use crate::identity::schema;
 use crate::identity::schema::MemberMeaning;
+use crate::request_head;
 use crate::scim::http;
 use crate::scim::observe::classify;
 use crate::scim::observe::failure_report;
@@ -377,7 +378,7 @@ pub async fn record_request(
     let mut target = parse_target(request.method(), path);
     let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
-    let wrong_kind = http::bearer_token(request.headers())
+    let wrong_kind = request_head::bearer_token(request.headers())
         .is_some_and(|secret| secret.starts_with(api_key::API_KEY_PREFIX));
     let note = ScimRequestRecord(Arc::new((target, Mutex::default())));
     request.extensions_mut().insert(note.clone());

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::answer::{SignInFailure, describe_sign_in};
-use super::http::{authenticate_key, check_organization, client_ip, request_id};
+use super::http::{authenticate_key, check_organization};
 use super::oidc::{TokenVerifier, refused};
 use super::submit;
 use super::submit::SubmittedSignIn;
@@ -41,6 +41,7 @@ use crate::domain::sign_in::code;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, RefusalReason, Result};
+use crate::request_head::{client_ip, request_id};
 
 /// How long a person may take at the identity provider.
 const FLOW_LIFETIME: Duration = Duration::minutes(10);

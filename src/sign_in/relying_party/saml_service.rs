@@ -74,7 +74,6 @@ pub(super) async fn start_flow(
         destination,
         consumer_url: &verifier.addresses().consumer_url,
         name_id_format: settings.name_id_format.as_deref(),
-        force: false,
     };
     let key = verifier.key().filter(|_| settings.wants_signed_requests);
     let url = request

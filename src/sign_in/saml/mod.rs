@@ -96,7 +96,7 @@ impl ResponseVerifier {
     /// [`Error::Held`] for a connection of another protocol.
     pub async fn of_connection(cx: &Cx, accepting: &AcceptingConnection) -> Result<Self> {
         let settings = accepting.saml_settings()?;
-        let secrets = SamlSecrets::open(cx, &accepting.connection).await?;
+        let secrets = SamlSecrets::open_secrets(cx, &accepting.connection).await?;
         let keys = secrets.read_keys(&settings, cx.app.clock.now())?;
         let addresses = ServiceAddresses::of_connection(cx, accepting.connection.id).await?;
         Ok(Self { settings, addresses, keys })
