@@ -291,7 +291,7 @@ pub fn saml(data: &[u8]) {
     let _ = saml::read_identity_provider(text, None, now);
     let _ = saml::decode_response(text);
     let _ = saml::read_issuer(text);
-    let _ = saml::read_certificates(text);
+    let _ = saml::Certificate::from_base64(text);
     let own = |text: &str| vec![text.to_owned()];
     let verified = saml::verify_response(
         text,
@@ -315,5 +315,8 @@ pub fn saml(data: &[u8]) {
 /// A response that PyPI's signxml has signed; it is the seed, too.
 const SIGNED_RESPONSE: &str = include_str!("../../saml/tests/fixtures/signxml_curve.xml");
 static CERTIFICATES: LazyLock<Vec<saml::Certificate>> = LazyLock::new(|| {
-    saml::read_certificates(include_str!("../../saml/tests/fixtures/curve.pem")).unwrap()
+    let pem = include_str!("../../saml/tests/fixtures/curve.pem");
+    let blocks = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let inside = blocks.map(|block| block.split_once("-----END CERTIFICATE-----").unwrap().0);
+    inside.map(|inside| saml::Certificate::from_base64(inside).unwrap()).collect()
 });

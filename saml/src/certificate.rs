@@ -38,8 +38,6 @@ pub enum CertificateFault {
     Unreadable,
     #[error("Its key is neither RSA of 2,048 bits or more nor on P-256, P-384 or P-521.")]
     Key,
-    #[error("There are more than {MAX_CERTIFICATES} certificates.")]
-    TooMany,
 }
 
 impl Certificate {
@@ -73,11 +71,6 @@ impl Certificate {
         Self::from_der(&der)
     }
 
-    /// The DER form.
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
     /// Base64 of the DER form, on one line.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(&self.der)
@@ -87,24 +80,6 @@ impl Certificate {
     pub fn fingerprint(&self) -> String {
         hex::encode(digest::digest(&digest::SHA256, &self.der))
     }
-}
-
-/// Reads one or several certificates: PEM blocks, or base64 without them.
-pub fn read_certificates(text: &str) -> Result<Vec<Certificate>, CertificateFault> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    if !text.contains(BEGIN) {
-        return Ok(vec![Certificate::from_base64(text)?]);
-    }
-    let mut certificates = Vec::new();
-    for block in text.split(BEGIN).skip(1) {
-        let (inside, _) = block.split_once(END).ok_or(CertificateFault::Unreadable)?;
-        if certificates.len() == MAX_CERTIFICATES {
-            return Err(CertificateFault::TooMany);
-        }
-        certificates.push(Certificate::from_base64(inside)?);
-    }
-    Ok(certificates)
 }
 
 /// The key, if it is of a kind and strength that is accepted.

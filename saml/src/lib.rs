@@ -15,13 +15,13 @@ mod service_key;
 mod signature;
 mod xml;
 
-pub use certificate::{Certificate, CertificateFault, MAX_CERTIFICATES, read_certificates};
+pub use certificate::{Certificate, CertificateFault, MAX_CERTIFICATES};
 pub use metadata::{
     IdentityProvider, MAX_METADATA_BYTES, MetadataFault, ServiceProvider, read_identity_provider,
     write_service_provider,
 };
 pub use refusal::Refusal;
-pub use request::{AuthnRequest, MAX_RELAY_STATE_BYTES};
+pub use request::{AuthnRequest, MAX_RELAY_STATE_BYTES, RedirectFault};
 pub use response::{
     Assertion, Attribute, Expectation, ExpectedRequest, MAX_RESPONSE_BYTES, decode_response,
     read_issuer, verify_response,

@@ -62,38 +62,3 @@ pub enum Refusal {
     #[error("The NameID or an attribute is encrypted separately, which is not supported.")]
     EncryptedPart,
 }
-
-impl Refusal {
-    /// A stable code for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge(_) => "TOO_LARGE",
-            Self::NotBase64 => "NOT_BASE64",
-            Self::MarkupDeclaration => "MARKUP_DECLARATION",
-            Self::Malformed => "MALFORMED",
-            Self::TooManyElements => "TOO_MANY_ELEMENTS",
-            Self::NotAResponse => "NOT_A_RESPONSE",
-            Self::DuplicateId => "DUPLICATE_ID",
-            Self::Structure => "STRUCTURE",
-            Self::Unsigned => "UNSIGNED",
-            Self::SignatureForm(_) => "SIGNATURE_FORM",
-            Self::Algorithm => "ALGORITHM",
-            Self::Digest => "DIGEST",
-            Self::Signature => "SIGNATURE",
-            Self::Decryption => "DECRYPTION",
-            Self::Status(_) => "STATUS",
-            Self::Issuer => "ISSUER",
-            Self::Destination => "DESTINATION",
-            Self::Audience => "AUDIENCE",
-            Self::NotYetValid => "NOT_YET_VALID",
-            Self::Expired => "EXPIRED",
-            Self::LongLived => "LONG_LIVED",
-            Self::Request => "REQUEST",
-            Self::UnexpectedRequest => "UNEXPECTED_REQUEST",
-            Self::Confirmation(_) => "CONFIRMATION",
-            Self::Incomplete(_) => "INCOMPLETE",
-            Self::Condition => "CONDITION",
-            Self::EncryptedPart => "ENCRYPTED_PART",
-        }
-    }
-}

@@ -30,14 +30,20 @@ pub struct AuthnRequest<'a> {
     pub consumer_url: &'a str,
     /// The wanted form of the name; none lets the identity provider choose.
     pub name_id_format: Option<&'a str>,
-    /// Whether the identity provider is to ask the person again.
-    pub force: bool,
+}
+
+/// Why there is no redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectFault {
+    #[error("RelayState is longer than {MAX_RELAY_STATE_BYTES} bytes.")]
+    RelayState,
+    #[error(transparent)]
+    Key(#[from] ServiceKeyFault),
 }
 
 impl AuthnRequest<'_> {
     /// The request as XML.
     pub fn to_xml(&self) -> String {
-        let force = if self.force { " ForceAuthn=\"true\"" } else { "" };
         let policy = match self.name_id_format {
             Some(format) => {
                 format!("<samlp:NameIDPolicy Format=\"{}\" AllowCreate=\"true\"/>", escape(format))
@@ -47,7 +53,7 @@ impl AuthnRequest<'_> {
         format!(
             "<samlp:AuthnRequest xmlns:samlp=\"{PROTOCOL}\" xmlns:saml=\"{ASSERTION}\" \
              ID=\"{}\" Version=\"2.0\" IssueInstant=\"{}\" Destination=\"{}\" \
-             ProtocolBinding=\"{HTTP_POST}\" AssertionConsumerServiceURL=\"{}\"{force}>\
+             ProtocolBinding=\"{HTTP_POST}\" AssertionConsumerServiceURL=\"{}\">\
              <saml:Issuer>{}</saml:Issuer>{policy}</samlp:AuthnRequest>",
             escape(self.id),
             self.issued_at.to_rfc3339_opts(SecondsFormat::Secs, true),
@@ -62,7 +68,10 @@ impl AuthnRequest<'_> {
         &self,
         relay_state: Option<&str>,
         key: Option<&ServiceKey>,
-    ) -> Result<String, ServiceKeyFault> {
+    ) -> Result<String, RedirectFault> {
+        if relay_state.is_some_and(|state| state.len() > MAX_RELAY_STATE_BYTES) {
+            return Err(RedirectFault::RelayState);
+        }
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(self.to_xml().as_bytes()).map_err(|_| ServiceKeyFault)?;
         let deflated = encoder.finish().map_err(|_| ServiceKeyFault)?;

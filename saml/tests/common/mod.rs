@@ -3,8 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use saml::{
-    Assertion, Certificate, Expectation, ExpectedRequest, Refusal, ServiceKey, read_certificates,
-    verify_response,
+    Assertion, Certificate, Expectation, ExpectedRequest, Refusal, ServiceKey, verify_response,
 };
 
 pub const ISSUER: &str = "https://idp.test/metadata";
@@ -29,9 +28,16 @@ pub fn made_at() -> DateTime<Utc> {
 }
 
 pub fn certificates() -> Vec<Certificate> {
-    let mut all = read_certificates(include_str!("../fixtures/idp.pem")).unwrap();
-    all.extend(read_certificates(include_str!("../fixtures/curve.pem")).unwrap());
+    let mut all = read_pem(include_str!("../fixtures/idp.pem"));
+    all.extend(read_pem(include_str!("../fixtures/curve.pem")));
     all
+}
+
+/// The certificates of a file in PEM.
+pub fn read_pem(text: &str) -> Vec<Certificate> {
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let inside = blocks.map(|block| block.split_once("-----END CERTIFICATE-----").unwrap().0);
+    inside.map(|inside| Certificate::from_base64(inside).unwrap()).collect()
 }
 
 pub fn service_key() -> ServiceKey {

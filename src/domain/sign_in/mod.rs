@@ -196,6 +196,11 @@ fn check_assertion(cx: &Cx, assertion: &VerifiedAssertion) -> Result<()> {
                    the clocks of the two servers";
         return Err(Error::Held { reason: RefusalReason::IssuedInFuture, why: why.into() });
     }
+    if assertion.authenticated_at.is_some_and(|at| at > cx.app.clock.now() + MAX_CLOCK_SKEW) {
+        let why = "the person was authenticated later than now, by the clock of this server: \
+                   compare the clocks of the two servers";
+        return Err(Error::Held { reason: RefusalReason::IssuedInFuture, why: why.into() });
+    }
     crate::domain::check_text("subject", &assertion.subject, 1_000)?;
     crate::domain::check_text("userName", &assertion.user_name, 256)?;
     Ok(())
