@@ -23,6 +23,9 @@ const SCIM_JSON: &str = "application/scim+json";
 const GROUPS_PER_PAGE: usize = 100;
 const MAX_GROUP_PAGES: usize = 1_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that was idle for longer is not used again: servers close idle connections, and a
+/// request that meets the close is lost.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a request is sent to a server that answers 429 or 503, before it counts as refused.
 const ATTEMPTS: u32 = 5;
 /// The longest wait between two attempts, even if the server asks for more.
@@ -110,6 +113,7 @@ impl ProviderClient {
             .user_agent(concat!("rolecall-simulate/", env!("CARGO_PKG_VERSION")))
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()

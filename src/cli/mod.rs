@@ -304,7 +304,7 @@ fn begin_log(command: &Command) -> Result<(Option<TraceExport>, WorkerGuard), St
     let filter = if matches!(command, Command::Demo(_)) { "warn" } else { logging::DEFAULT_FILTER };
     // An empty variable is the usual way to take a setting away.
     let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty());
-    let (export, layer) = endpoint.map(TraceExport::start).transpose()?.unzip();
+    let (export, layer) = endpoint.map(TraceExport::begin_export).transpose()?.unzip();
     Ok((export, logging::install_log(format, filter, layer)))
 }
 

@@ -35,7 +35,7 @@ impl TraceExport {
     ///
     /// # Errors
     /// One line for the operator, when the endpoint is no URL.
-    pub fn start(endpoint: &str) -> Result<(Self, LogLayer), String> {
+    pub fn begin_export(endpoint: &str) -> Result<(Self, LogLayer), String> {
         let wrong = |why: &dyn std::fmt::Display| format!("--otlp-endpoint {endpoint:?}: {why}");
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let parsed = reqwest::Url::parse(&url).map_err(|_| wrong(&"must be a full URL"))?;

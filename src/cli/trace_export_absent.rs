@@ -11,7 +11,7 @@ impl TraceExport {
     ///
     /// # Errors
     /// One line for the operator, always.
-    pub fn start(endpoint: &str) -> Result<(Self, LogLayer), String> {
+    pub fn begin_export(endpoint: &str) -> Result<(Self, LogLayer), String> {
         Err(format!(
             "--otlp-endpoint {endpoint:?}: this build cannot export traces: build it with \
              `--features otlp`, or take the setting (or OTEL_EXPORTER_OTLP_ENDPOINT) away"
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn export_is_refused_with_a_remedy() {
-        let refusal = TraceExport::start("http://127.0.0.1:4318").map(drop).unwrap_err();
+        let refusal = TraceExport::begin_export("http://127.0.0.1:4318").map(drop).unwrap_err();
         assert!(refusal.starts_with("--otlp-endpoint \"http://127.0.0.1:4318\""), "{refusal}");
         assert!(refusal.contains("--features otlp"), "{refusal}");
     }

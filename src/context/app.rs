@@ -154,7 +154,7 @@ impl App {
             .map_err(|error| format!("cannot read the database's clock: {error}"))?;
         let limits = RateLimits::new(config.scim_rate_limit);
         let decision_limits = RateLimits::new(config.decision_rate_limit);
-        let vault = Vault::open(&store, &config, clock.now()).await?;
+        let vault = Vault::open_vault(&store, &config, clock.now()).await?;
         let issuers = Issuers::new(&config.issuers)?;
         let key_rings = KeyRings::new(config.pull_private_addresses)?;
         Ok(Arc::new(Self {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::message::{self, AttemptOutcome, Message};
-use super::window::{AfterFailure, OpenItem, Window};
+use super::window::{AfterFailure, DeliveryWindow, OpenItem};
 use crate::context::{Cx, ReaderNews, shutdown_requested};
 use crate::crypto::event_token::TokenSigner;
 use crate::crypto::webhook::MessageKeys;
@@ -49,13 +49,13 @@ const MAX_LOGGED: usize = 20;
 const MAX_VALUE_AGE: TimeDelta = TimeDelta::seconds(30);
 
 /// A destination while its events are delivered.
-struct Told {
+struct ToldDestination {
     row: Destination,
     url: Arc<str>,
     keys: Arc<MessageKeys>,
     /// What only a stream of security event tokens has.
     stream: Option<Arc<OpenedStream>>,
-    window: Window,
+    window: DeliveryWindow,
     filter: EventFilter,
     /// The tokens of events that the receiver has, while it has not all of them.
     partly_taken: HashMap<i64, BTreeSet<usize>>,
@@ -81,10 +81,10 @@ struct EndedAttempt {
     taken: BTreeSet<usize>,
 }
 
-struct Reader {
+struct LedgerReader {
     work: SignalWork,
     client: Arc<GuardedClient>,
-    told: HashMap<Uuid, Told>,
+    told: HashMap<Uuid, ToldDestination>,
     attempts: JoinSet<EndedAttempt>,
     openings: u64,
     head: i64,
@@ -110,7 +110,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
     let client =
         GuardedClient::with_time_limit(app.config.signal_private_addresses, message::TIME_LIMIT)
             .map_err(Error::Internal)?;
-    let mut reader = Reader {
+    let mut reader = LedgerReader {
         work: work.clone(),
         client: Arc::new(client),
         told: HashMap::new(),
@@ -179,7 +179,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
     reader.write_down().await
 }
 
-impl Reader {
+impl LedgerReader {
     fn cx(&self) -> &Cx {
         self.work.cx()
     }
@@ -198,7 +198,7 @@ impl Reader {
             self.openings += 1;
             match self.work.open_destination(row).await {
                 Ok(opened) => {
-                    self.told.insert(id, Told::of(opened, self.openings));
+                    self.told.insert(id, ToldDestination::of(opened, self.openings));
                 }
                 Err(error) => {
                     tracing::warn!(%error, destination = %id, "a destination cannot be opened");
@@ -229,7 +229,7 @@ impl Reader {
                 if page.is_empty() {
                     break;
                 }
-                let Told { window, filter, stream, .. } = told;
+                let ToldDestination { window, filter, stream, .. } = told;
                 window.offer(wanted, page, |event| wants(filter, stream.as_deref(), event));
             }
         }
@@ -243,7 +243,7 @@ impl Reader {
             while let Some(seq) = told.window.take_next(now) {
                 let Some(item) = told.window.item_mut(seq) else { break };
                 let (event, again) = (item.event.clone(), item.attempts > 0);
-                let call = Call {
+                let call = DestinationCall {
                     work: self.work.clone(),
                     client: self.client.clone(),
                     destination: told.row.id,
@@ -317,7 +317,7 @@ impl Reader {
     }
 
     fn has_unwritten(&mut self) -> bool {
-        self.told.values_mut().any(Told::has_unwritten)
+        self.told.values_mut().any(ToldDestination::has_unwritten)
     }
 
     fn is_idle(&self) -> bool {
@@ -377,11 +377,11 @@ fn wants(
     stream.is_none_or(says).then_some(told)
 }
 
-impl Told {
+impl ToldDestination {
     fn of(opened: OpenedDestination, opening: u64) -> Self {
         let OpenedDestination { row, keys, stream, ahead, waiting } = opened;
         let filter = EventFilter::of_destination(&row);
-        let mut window = Window::new(row.cursor_seq, ahead);
+        let mut window = DeliveryWindow::new(row.cursor_seq, ahead);
         for (known, event) in waiting {
             let urgent = filter.judge_event(&event).unwrap_or_default();
             let log = known.attempt_log.as_array().cloned().unwrap_or_default();
@@ -490,7 +490,7 @@ fn delivery_row(
 }
 
 /// One call of a destination.
-struct Call {
+struct DestinationCall {
     work: SignalWork,
     client: Arc<GuardedClient>,
     destination: Uuid,
@@ -505,7 +505,7 @@ struct Call {
     reads_again: bool,
 }
 
-impl Call {
+impl DestinationCall {
     /// Calls the destination; returns the outcome, and which tokens of the event it has.
     async fn make_attempt(mut self) -> (AttemptOutcome, BTreeSet<usize>) {
         let failed = |error: Error| {

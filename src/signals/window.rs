@@ -59,7 +59,7 @@ pub(super) enum AfterFailure {
 
 /// The events of one destination that were read and are not done, and which of them is next.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct DeliveryWindow {
     /// Everything up to here is delivered or given up.
     cursor: i64,
     /// Events up to here were read.
@@ -82,7 +82,7 @@ pub(super) struct Window {
     next_probe: Option<DateTime<Utc>>,
 }
 
-impl Window {
+impl DeliveryWindow {
     /// The window of a destination that was told everything up to `cursor`, and `ahead`.
     pub fn new(cursor: i64, ahead: impl IntoIterator<Item = i64>) -> Self {
         let ahead = ahead.into_iter().filter(|seq| *seq > cursor).collect();
@@ -390,8 +390,8 @@ mod tests {
         })
     }
 
-    fn with(events: &[Arc<ChainedEvent>]) -> Window {
-        let mut window = Window::new(0, []);
+    fn with(events: &[Arc<ChainedEvent>]) -> DeliveryWindow {
+        let mut window = DeliveryWindow::new(0, []);
         window.at_once = MAX_AT_ONCE;
         let page = window.wanted_page(1_000_000).unwrap();
         window.offer(page, events, ALL);
@@ -433,7 +433,7 @@ mod tests {
     fn full_window_still_finds_deprovisionings() {
         let events: Vec<_> =
             (1..=2_500).map(|n| event(n, "user.updated", n.unsigned_abs().into())).collect();
-        let mut window = Window::new(0, []);
+        let mut window = DeliveryWindow::new(0, []);
         while let Some(page) = window.wanted_page(2_501) {
             let from = usize::try_from(page.after).unwrap();
             let mut rest = events[from.min(2_500)..].to_vec();
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn what_was_done_ahead_is_skipped() {
-        let mut window = Window::new(0, [2]);
+        let mut window = DeliveryWindow::new(0, [2]);
         let page = window.wanted_page(3).unwrap();
         let events = [1, 2, 3].map(|n| event(n, "user.updated", n.unsigned_abs().into()));
         window.offer(page, &events, ALL);

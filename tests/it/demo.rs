@@ -1,6 +1,6 @@
 //! In both dialects each fact that the demo prints must hold.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 
 fn demo(idp: &str) -> (Output, String) {
@@ -38,7 +38,8 @@ fn every_fact_holds_with_entra() {
 fn demo_until_next_steps(settings: &[(&str, &str)]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
     command.args(["demo", "--listen", "localhost:0"]).env_remove("CARGO");
-    let mut child = command.envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
+    command.envs(settings.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut story = String::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         story += &format!("{}\n", line.unwrap());
@@ -47,7 +48,9 @@ fn demo_until_next_steps(settings: &[(&str, &str)]) -> String {
             assert!(stop.unwrap().success());
         }
     }
-    assert!(child.wait().unwrap().success(), "{story}");
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(child.wait().unwrap().success(), "{story}\n{errors}");
     story
 }
 

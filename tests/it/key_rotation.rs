@@ -31,7 +31,7 @@ async fn unlock(app: &App, key: &str, new: Option<&str>) -> Result<Vault, String
         new_master_key: new.map(text),
         ..app.config.clone()
     };
-    Vault::open(&app.store, &config, app.clock.now()).await
+    Vault::open_vault(&app.store, &config, app.clock.now()).await
 }
 
 #[tokio::test]

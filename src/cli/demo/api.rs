@@ -33,7 +33,13 @@ const ACCESS: &str = "userName active roles { role { name } sources { group { di
 impl ApiClient {
     /// Makes the client; sends nothing yet.
     pub fn new(url: &str, key: &str) -> Result<Self, String> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
+        // While the identity provider works, this client waits. The server could close its
+        // connection in the moment in which it is used again.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(10))
+            .build();
         let http = http.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         Ok(Self { http, url: url.to_owned(), key: key.to_owned() })
     }

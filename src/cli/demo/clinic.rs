@@ -35,7 +35,7 @@ impl HospitalStory {
         provider: Provider,
     ) -> Result<(), String> {
         self.narrator.begin_chapter("A clinic without SCIM: groups come with each sign-in");
-        let clinic = Clinic::open(app, self.idp, provider).await?;
+        let clinic = Clinic::open_clinic(app, self.idp, provider).await?;
         self.narrator.print_sentence(format!(
             "Noor Haddad signs in at {}. Her application hands over the ID token that it got.",
             self.idp
@@ -82,7 +82,7 @@ impl HospitalStory {
 impl Clinic {
     /// Makes the organization, the account and the roles, and lets sign-ins say who is in which
     /// group.
-    async fn open(app: &Arc<App>, idp: &str, provider: Provider) -> Result<Self, String> {
+    async fn open_clinic(app: &Arc<App>, idp: &str, provider: Provider) -> Result<Self, String> {
         let issuer = SimulatedIssuer::start().await;
         let issuer = issuer.map_err(|error| format!("cannot start an issuer: {error}"))?;
         let made = bootstrap::run_bootstrap(app, CLINIC, idp, provider).await;

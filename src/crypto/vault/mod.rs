@@ -67,7 +67,11 @@ impl Vault {
     ///
     /// # Errors
     /// One line for the operator.
-    pub async fn open(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Self, String> {
+    pub async fn open_vault(
+        store: &Store,
+        config: &Config,
+        now: DateTime<Utc>,
+    ) -> Result<Self, String> {
         let recorded = read_instance(store).await?;
         let mut given = vec![(&config.master_key, read_key(&config.master_key)?)];
         if let Some(source) = &config.new_master_key {

@@ -268,7 +268,8 @@ impl Narrowing {
                          WHERE m.organization_id = $1 AND m.group_id = r.id \
                          AND m.until IS NULL{users} ORDER BY m.user_id LIMIT {most}) AS direct \
                          UNION ALL SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 \
-                         AND n.group_id = r.id AND n.until IS NULL{groups} LIMIT {most}) AS counted)"
+                         AND n.group_id = r.id AND n.until IS NULL{groups} LIMIT {most}) \
+                         AS counted)"
                     )
                 };
                 let least = least.map(|least| format!("{} >= {least}", counted(least)));

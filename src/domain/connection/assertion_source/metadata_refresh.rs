@@ -148,7 +148,7 @@ impl ClaimedRefresh {
         let earlier = self.refresh.failures.clamp(0, 10);
         let delay = (FIRST_DELAY * 2_i32.pow(earlier.unsigned_abs())).min(LONGEST_DELAY);
         self.save(MetadataRefresh {
-            next_at: now + delay + spread(self.refresh.connection_id, FIRST_DELAY / 2),
+            next_at: now + delay + spread_delay(self.refresh.connection_id, FIRST_DELAY / 2),
             failures: self.refresh.failures.saturating_add(1),
             failing_since: self.refresh.failing_since.or(Some(now)),
             reason: Some(reason.as_str().into()),
@@ -202,11 +202,11 @@ fn plan_next(connection: Uuid, metadata: &SamlMetadata, now: DateTime<Utc>) -> D
         Some(end) => ((end - now) / 4).clamp(SHORTEST_INTERVAL, INTERVAL),
         None => INTERVAL,
     };
-    now + interval - spread(connection, JITTER.min(interval / 6))
+    now + interval - spread_delay(connection, JITTER.min(interval / 6))
 }
 
 /// A time up to `most` that differs from connection to connection.
-fn spread(connection: Uuid, most: Duration) -> Duration {
+fn spread_delay(connection: Uuid, most: Duration) -> Duration {
     let share = (connection.as_u128() % 1_000) as i32;
     most * share / 1_000
 }
@@ -232,7 +232,7 @@ pub(super) async fn plan_refreshes(
     let row = MetadataRefresh {
         organization_id: tx.organization(),
         connection_id: connection,
-        next_at: read_at + INTERVAL - spread(connection, JITTER),
+        next_at: read_at + INTERVAL - spread_delay(connection, JITTER),
         asked_at: None,
         read_at: Some(read_at),
         failures: 0,

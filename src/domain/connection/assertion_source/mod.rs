@@ -331,10 +331,10 @@ enum StoredSecrets {
 }
 
 impl StoredSecrets {
-    async fn open(cx: &Cx, row: &Connection, protocol: Protocol) -> Result<Self> {
+    async fn open_secrets(cx: &Cx, row: &Connection, protocol: Protocol) -> Result<Self> {
         match protocol {
             Protocol::Oidc => Ok(Self::Client(open_secret(cx, row).await?)),
-            Protocol::Saml => Ok(Self::Saml(SamlSecrets::open(cx, row).await?)),
+            Protocol::Saml => Ok(Self::Saml(SamlSecrets::open_secrets(cx, row).await?)),
         }
     }
 
@@ -380,7 +380,7 @@ pub(in crate::domain) async fn edit_source(
     mistakes.collect(edit.rules.check_values());
     let secret = edit.secret.as_ref().and_then(Option::as_deref);
     mistakes.collect(check_secret(before.protocol, secret));
-    let secrets = StoredSecrets::open(cx, row, before.protocol).await?;
+    let secrets = StoredSecrets::open_secrets(cx, row, before.protocol).await?;
     // A secret that goes nowhere is not kept.
     let mut forgotten = false;
     if let Some(change) = &edit.protocol {
@@ -520,7 +520,8 @@ impl AcceptingConnection {
     /// Those of the database and of the vault.
     pub async fn open_graph(&self, cx: &Cx) -> Result<Option<GraphAccess>> {
         let Some(client) = self.graph_client()? else { return Ok(None) };
-        let secrets = StoredSecrets::open(cx, &self.connection, self.source.protocol).await?;
+        let secrets =
+            StoredSecrets::open_secrets(cx, &self.connection, self.source.protocol).await?;
         Ok(Some(GraphAccess { client, secret: secrets.client_secret().cloned() }))
     }
 }

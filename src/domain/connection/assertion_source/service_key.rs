@@ -66,7 +66,7 @@ impl SamlSecrets {
     ///
     /// # Errors
     /// Those of the database and of the vault.
-    pub async fn open(cx: &Cx, connection: &Connection) -> Result<Self> {
+    pub async fn open_secrets(cx: &Cx, connection: &Connection) -> Result<Self> {
         match open_secret(cx, connection).await? {
             Some(text) => Self::parse(&text),
             None => Ok(Self::default()),
@@ -207,7 +207,7 @@ async fn change_keys(
             let ProtocolSettings::Saml(mut settings) = ProtocolSettings::of_row(&source)? else {
                 return Err(other());
             };
-            let mut secrets = SamlSecrets::open(cx, &row).await?;
+            let mut secrets = SamlSecrets::open_secrets(cx, &row).await?;
             let now = tx.now_after(Some(row.updated_at));
             change(&mut settings, &mut secrets, now)?;
             row.credentials = Some(seal_secret(cx, tx, id, &secrets.to_text()?).await?);

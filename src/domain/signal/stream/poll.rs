@@ -165,28 +165,30 @@ pub async fn hand_out_tokens(cx: &Cx, id: Uuid, most: usize) -> Result<PolledTok
     }
     let organization = organization::current_organization(cx).await?;
     let opened = open_stream(cx, &organization, row, stream).await?;
-    let mut handing = Handing { cx, opened: &opened, most, answer: PolledTokens::default() };
+    let mut collector =
+        PollCollector { cx, opened: &opened, most, answer: PolledTokens::default() };
     if let Some(draft) = pending_notice(&opened.view, stream) {
-        handing.add(&draft)?;
+        collector.add(&draft)?;
     }
     if !matches!(row.state, State::Active | State::Failing) {
-        return Ok(handing.answer);
+        return Ok(collector.answer);
     }
-    let waiting = handing.add_outstanding(id).await?;
-    if waiting < MAX_OUTSTANDING && !handing.is_full() {
-        handing.add_new(row).await?;
+    let waiting = collector.add_outstanding(id).await?;
+    if waiting < MAX_OUTSTANDING && !collector.is_full() {
+        collector.add_new(row).await?;
     }
-    Ok(handing.answer)
+    Ok(collector.answer)
 }
 
-struct Handing<'a> {
+/// Collects the tokens of an answer.
+struct PollCollector<'a> {
     cx: &'a Cx,
     opened: &'a OpenedStream,
     most: usize,
     answer: PolledTokens,
 }
 
-impl Handing<'_> {
+impl PollCollector<'_> {
     fn is_full(&self) -> bool {
         self.answer.tokens.len() >= self.most
     }
