@@ -42,10 +42,10 @@ const { destination } = await mutate('destinationCreate', {
   kind: 'WEBHOOK', url: `http://127.0.0.1:${server.address().port}/`, description: 'examples', payload: 'FULL',
 }, 'destination { id }');
 const ada = await scim('POST', '/Users', {
-  schemas: [`${SCHEMAS}:User`], userName: 'ada@example.com', externalId: '00u1', title: 'Nurse',
-  name: { givenName: 'Ada', familyName: 'Lovelace' }, emails: [{ value: 'ada@example.com', primary: true }],
+  schemas: [`${SCHEMAS}:User`], userName: 'events-ada@example.com', externalId: '00u1', title: 'Nurse',
+  name: { givenName: 'Ada', familyName: 'Lovelace' }, emails: [{ value: 'events-ada@example.com', primary: true }],
 });
-const bo = await scim('POST', '/Users', { schemas: [`${SCHEMAS}:User`], userName: 'bo@example.com' });
+const bo = await scim('POST', '/Users', { schemas: [`${SCHEMAS}:User`], userName: 'events-bo@example.com' });
 await scim('PATCH', `/Users/${ada.id}`, set('title', 'Head nurse'));
 const group = await scim('POST', '/Groups', {
   schemas: [`${SCHEMAS}:Group`], displayName: 'Examples', members: [{ value: ada.id }],
