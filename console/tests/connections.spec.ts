@@ -61,7 +61,7 @@ test('the test goes step by step', async ({ page }) => {
   await open(page, organization, at('/test'));
   await expect(page.locator('.steps').first()).toContainText('There is a valid token');
   await page.getByRole('button', { name: 'Start the test' }).click();
-  await expect(page.getByRole('button', { name: 'Test again' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Test again' })).toBeVisible({ timeout: 60_000 });
   await expect(page.getByRole('status').filter({ hasText: /answers as it should|Something needs you/ })).toBeVisible();
   await expectAccessible(page);
 });
@@ -149,13 +149,13 @@ test('a source is made, read with a dry run, and compared', async ({ page }) => 
   await page.getByRole('button', { name: 'Create the connection' }).click();
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Keycloak of the clinic');
   await page.getByRole('button', { name: 'Start the test' }).click();
-  await expect(page.getByRole('button', { name: 'Test again' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Test again' })).toBeVisible({ timeout: 60_000 });
   await page.getByRole('navigation', { name: 'Parts of the connection' }).getByRole('link', { name: 'Runs' }).click();
   await page.getByLabel('What it does').selectOption('Dry run: count only');
   await page.getByRole('button', { name: 'Start', exact: true }).click();
   const entry = page.locator('article.entry').first();
   await expect(entry).toContainText('Dry run');
-  await expect(entry.locator('.badge')).toHaveText(/finished|failed/);
+  await expect(entry.locator('.badge')).toHaveText(/finished|failed/, { timeout: 60_000 });
   await expectAccessible(page);
   await page.getByRole('navigation', { name: 'Parts of the connection' }).getByRole('link', { name: 'Comparisons' }).click();
   await page.getByLabel('Hours between two comparisons').fill('24');

@@ -20,7 +20,7 @@ async function makeFindings(organization: Organization, count: number) {
     .poll(async () => {
       const { organization: found } = await organization.graphql('{ organization { findings(first: 1) { totalCount } } }');
       return found.findings.totalCount;
-    })
+    }, { timeout: 60_000 })
     .toBe(count);
 }
 

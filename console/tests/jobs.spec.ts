@@ -22,7 +22,7 @@ test('a bulk job is followed to its end and its results are there', async ({ pag
   await page.getByRole('link', { name: 'Bulk jobs' }).click();
   const entry = page.locator('article.entry');
   await expect(entry).toContainText('40 lines');
-  await expect(entry.locator('.badge')).toHaveText('finished');
+  await expect(entry.locator('.badge')).toHaveText('finished', { timeout: 60_000 });
   await expect(entry).toContainText('40 carried out, 1 failed');
   const download = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Download the results' }).click();
@@ -45,7 +45,7 @@ test('a deletion and a comparison are in their lists', async ({ page }) => {
   );
   const id: string = provisionedUsersDelete.job.id;
   await open(page, organization, `jobs/deletions?job=${encodeURIComponent(id)}`);
-  await expect(page.locator('article.entry').first()).toContainText('5 deleted');
+  await expect(page.locator('article.entry').first()).toContainText('5 deleted', { timeout: 60_000 });
   await expectAccessible(page);
   await page.getByRole('link', { name: 'Comparisons', exact: true }).click();
   await expect(page.locator('article.entry')).toContainText('Comparison with the last writes');

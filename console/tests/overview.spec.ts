@@ -163,7 +163,7 @@ test.describe('retiring SCIM', () => {
     await expect(confirm).toBeDisabled();
     await dialog.getByLabel('To confirm, type the number 12:').fill('12');
     await confirm.click();
-    await expect(page.locator('.toast-success')).toContainText('12 users deleted in total.');
+    await expect(page.locator('.toast-success')).toContainText('12 users deleted in total.', { timeout: 60_000 });
     await expect(fact(page, 'SCIM users')).toHaveText('0');
     await page.reload();
     await open(page, organization, 'overview');
@@ -185,7 +185,7 @@ test.describe('retiring SCIM', () => {
     await expect(page.getByRole('alertdialog')).toContainText('1 account that was made by hand stays.');
     await page.getByRole('alertdialog').getByLabel(/To confirm/).fill('1');
     await page.getByRole('alertdialog').getByRole('button', { name: 'Delete 1 user' }).click();
-    await expect(page.locator('.toast-success')).toContainText('1 user deleted in total.');
+    await expect(page.locator('.toast-success')).toContainText('1 user deleted in total.', { timeout: 60_000 });
     const { organization: after } = await organization.graphql('{ organization { users(first: 1) { totalCount } } }');
     expect(after.users.totalCount).toBe(1);
   });

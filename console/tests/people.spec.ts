@@ -15,6 +15,7 @@ const globalId = async (name: string): Promise<string> =>
   (await organization.graphql('query($u: String) { organization { user(userName: $u) { id } } }', { u: name })).organization.user.id;
 
 test.beforeAll(async () => {
+  test.setTimeout(300_000);
   organization = await makeOrganization('people');
   const person = async (userName: string, displayName: string) => {
     const { status, body } = await organization.scim('POST', '/Users', {

@@ -107,7 +107,7 @@ test('the identity provider is tested step by step', async ({ page }) => {
   await page.getByRole('link', { name: 'Test', exact: true }).click();
   const card = page.getByRole('region', { name: 'Test of the identity provider' });
   await card.getByRole('button', { name: 'Start the test' }).click();
-  await expect(card.getByRole('button', { name: 'Test again' })).toBeVisible();
+  await expect(card.getByRole('button', { name: 'Test again' })).toBeVisible({ timeout: 60_000 });
   await expect(card.locator('.step-ok').filter({ hasText: 'Its metadata are about the same entity id' })).toBeVisible();
   await expect(card.locator('.step-ok').filter({ hasText: 'It has a certificate that is valid' })).toBeVisible();
   await expect(card.locator('.step')).toHaveCount(4);

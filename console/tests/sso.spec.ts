@@ -36,7 +36,7 @@ test('an identity provider for sign-in is added, tested and changed', async ({ p
   await expect(page).toHaveURL(/\/test$/);
   const card = page.getByRole('region', { name: 'Test of the identity provider' });
   await card.getByRole('button', { name: 'Start the test' }).click();
-  await expect(card.locator('.step-failed')).toHaveCount(1);
+  await expect(card.locator('.step-failed')).toHaveCount(1, { timeout: 60_000 });
   await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
   await expect(page.getByRole('region', { name: 'Addresses' })).toContainText(`/sign-in/${organization.slug}`);
   await page.getByRole('link', { name: 'Settings', exact: true }).click();

@@ -75,10 +75,11 @@ export default function KeysScreen() {
           <code className="muted" dir="ltr">
             rck_…{key.lastFour}
           </code>
+          <br />
+          <KeyState apiKey={key} />
         </>
       ),
     },
-    { key: 'state', title: t('state'), cell: (key) => <KeyState apiKey={key} /> },
     { key: 'permissions', title: t('permissions'), cell: (key) => <Permissions apiKey={key} /> },
     {
       key: 'owner',
