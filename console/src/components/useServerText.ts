@@ -41,9 +41,26 @@ export function useDiagnosisText() {
     if (i18n.language === 'en') return { message: step.message, nextStep: step.nextStep };
     if (step.ok) return { message: undefined, nextStep: undefined };
     const reason = REASON_OF_CHECK[step.check];
-    return reason
-      ? { message: t(`healthReason.${reason}.text`), nextStep: t(`healthReason.${reason}.next`) }
-      : { message: undefined, nextStep: step.nextStep };
+    if (reason) return { message: t(`healthReason.${reason}.text`), nextStep: t(`healthReason.${reason}.next`) };
+    return { message: undefined, nextStep: step.check === 'UNTROUBLED' ? t('adviceBelow') : step.nextStep };
+  };
+}
+
+/** What to do about a refused request. In English the server's sentence is more exact: it names the attribute. */
+export function useRequestAdvice() {
+  const { t, i18n } = useTranslation();
+  return ({ code, nextStep }: { code?: string | null; nextStep?: string | null }): string | null | undefined => {
+    const key = `advice.${code}` as 'advice.TAKEN';
+    return i18n.language !== 'en' && code && i18n.exists(key) ? String(t(key)) : nextStep;
+  };
+}
+
+/** What a request wanted; one that this version does not know, in the server's words. */
+export function useRequestMeaning() {
+  const { t, i18n } = useTranslation('connections');
+  return (said: string): string => {
+    const key = `meaning.${said}` as 'meaning.read user';
+    return i18n.exists(key, { ns: 'connections' }) ? String(t(key)) : said;
   };
 }
 

@@ -9,7 +9,7 @@ import { Icon } from '../../components/Icon.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Time } from '../../components/Time.tsx';
 import { ErrorPanel, type Problem, toProblem } from '../../components/states.tsx';
-import { useDiagnosisText } from '../../components/useServerText.ts';
+import { useDiagnosisText, useRequestAdvice, useRequestMeaning } from '../../components/useServerText.ts';
 import type { ConfigurationDiagnosisQuery } from '../../generated/graphql.ts';
 import type { Connection } from './ConfigurationScreen.tsx';
 import { diagnosisQuery, selfTestMutation } from './queries.ts';
@@ -32,6 +32,8 @@ export function Checks({ connection }: { connection: Connection }) {
   const [problem, setProblem] = useState<Problem>();
   const [busy, setBusy] = useState(false);
   const selfTest = useAction(selfTestMutation);
+  const meaning = useRequestMeaning();
+  const advise = useRequestAdvice();
 
   const diagnose = async () => {
     setBusy(true);
@@ -84,7 +86,7 @@ export function Checks({ connection }: { connection: Connection }) {
         )}
         {failures.map((failure) => (
           <p key={failure.meaning}>
-            {failure.meaning} ({failure.count}, <Time at={failure.lastAt} />) {failure.nextStep}
+            {meaning(failure.meaning)} ({failure.count}, <Time at={failure.lastAt} />) {advise(failure)}
           </p>
         ))}
       </div>

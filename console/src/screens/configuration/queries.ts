@@ -46,7 +46,7 @@ export const diagnosisQuery = graphql(`
         diagnosis {
           ok
           steps { check ok message nextStep }
-          recentFailures { meaning count lastAt nextStep }
+          recentFailures { meaning count lastAt code nextStep }
         }
       }
     }

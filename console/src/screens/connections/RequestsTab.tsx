@@ -11,6 +11,7 @@ import { usePagedList } from '../../components/paging.ts';
 import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import type { RequestLogQuery, RequestOutcome } from '../../generated/graphql.ts';
+import { useRequestAdvice, useRequestMeaning } from '../../components/useServerText.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
 import { useNumbers } from './parts.tsx';
@@ -85,20 +86,12 @@ const tone = (outcome: RequestOutcome): Tone =>
 
 const pick = (data: RequestLogQuery) => data.organization?.requestLog;
 
-/** What a request wanted, in the language of the console; one that this version does not know, in the server's words. */
-function useMeaning() {
-  const { t, i18n } = useTranslation('connections');
-  return (said: string) => {
-    const key = `meaning.${said}` as 'meaning.read user';
-    return i18n.exists(key, { ns: 'connections' }) ? t(key) : said;
-  };
-}
-
 export function RequestsTab({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
   const numbers = useNumbers();
-  const meaning = useMeaning();
+  const meaning = useRequestMeaning();
+  const advise = useRequestAdvice();
   const [params] = useSearchParams();
   const outcome = oneOf(OUTCOMES, params.get('outcome') ?? undefined);
   const troublesOnly = params.get('only') === 'troubles';
@@ -158,7 +151,7 @@ export function RequestsTab({ connection }: { connection: OneConnection }) {
               {row.code && <code>{row.code}</code>} {row.field && <code>{row.field}</code>}
             </p>
           )}
-          {row.nextStep && <p>{row.nextStep}</p>}
+          {row.nextStep && <p>{advise(row)}</p>}
           {row.lastRequestId && row.code && (
             <p className="muted">
               <small>

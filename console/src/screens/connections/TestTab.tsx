@@ -6,7 +6,7 @@ import { Button } from '../../components/Button.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
-import { useDiagnosisText } from '../../components/useServerText.ts';
+import { useDiagnosisText, useRequestAdvice, useRequestMeaning } from '../../components/useServerText.ts';
 import type { AssertionProtocol, AssertionSourceFieldsFragment, AssertionSourceProbe, PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
@@ -99,6 +99,8 @@ function DiagnosisCard({ connection }: { connection: OneConnection }) {
     requestPolicy: 'network-only',
   });
   const diagnosis = data?.organization?.connection?.diagnosis;
+  const meaning = useRequestMeaning();
+  const advise = useRequestAdvice();
   const reload = () => ask({ requestPolicy: 'network-only' });
   return (
     <Card
@@ -129,12 +131,12 @@ function DiagnosisCard({ connection }: { connection: OneConnection }) {
               <ul className="plain">
                 {diagnosis.recentFailures.map((failure) => (
                   <li key={`${failure.meaning} ${failure.code} ${failure.lastAt}`}>
-                    <strong>{failure.meaning}</strong>{' '}
+                    <strong>{meaning(failure.meaning)}</strong>{' '}
                     {t('test.times', { count: failure.count, shown: numbers.whole(failure.count) })}{' '}
                     <span className="muted">
                       <Time at={failure.lastAt} />
                     </span>
-                    {failure.nextStep && <p>{failure.nextStep}</p>}
+                    {failure.nextStep && <p>{advise(failure)}</p>}
                   </li>
                 ))}
               </ul>
