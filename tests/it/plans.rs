@@ -548,11 +548,38 @@ async fn give_role(world: &World) {
     assert!(made["data"]["roleMappingCreate"]["roleMapping"]["id"].is_string(), "{made:#}");
 }
 
-/// Copies people, groups and memberships of every organization many times.
+/// Copies people, groups and memberships of every organization many times: a part at a time, because
+/// a busy machine does not copy all within the time limit of a statement.
 async fn grow(world: &World) {
+    let parts = || (0..8).map(|part| (part * 250 + 1, (part + 1) * 250));
+    for (from, to) in parts() {
+        copy_people(world, from, to).await;
+    }
+    // All of them become members of one group.
+    for (from, to) in parts() {
+        let sql = format!(
+            "INSERT INTO membership (organization_id, id, group_id, user_id, since, opened_by) \
+             SELECT u.organization_id, gen_random_uuid(), g.id, u.id, u.created_at, u.id FROM \"user\" u \
+             JOIN (SELECT DISTINCT ON (organization_id) * FROM \"group\" WHERE deleted_at IS NULL \
+             ORDER BY organization_id, id) AS g ON g.organization_id = u.organization_id WHERE u.{}",
+            copies(from, to)
+        );
+        world.execute(&sql, []).await;
+    }
+}
+
+/// SQL: the accounts that are copies with these numbers.
+fn copies(from: u32, to: u32) -> String {
+    let names: Vec<String> = (from..=to).map(|number| format!("'grown-{number}'")).collect();
+    format!("user_name_key IN ({})", names.join(", "))
+}
+
+/// Makes the copies of people and groups with these numbers.
+async fn copy_people(world: &World, from: u32, to: u32) {
+    let grown = copies(from, to);
     let first = |table: &str, condition: &str| {
         format!(
-            "FROM \"{table}\" AS t CROSS JOIN generate_series(1, 2000) AS n WHERE t.id IN (SELECT DISTINCT ON \
+            "FROM \"{table}\" AS t CROSS JOIN generate_series({from}, {to}) AS n WHERE t.id IN (SELECT DISTINCT ON \
              (organization_id) id FROM \"{table}\" WHERE deleted_at IS NULL{condition} ORDER BY \
                  organization_id, id)"
         )
@@ -569,18 +596,15 @@ async fn grow(world: &World) {
              'external_id', 'grown-' || n, 'display_name_key', 'grown-' || n))).* {}",
             first("group", "")
         ),
-        "INSERT INTO user_email SELECT organization_id, user_name_key || '@grown.example', id FROM \"user\" \
-         WHERE user_name_key LIKE 'grown-%'"
-            .into(),
-        "INSERT INTO activation (organization_id, id, user_id, connection_id, since, opened_by) \
-         SELECT organization_id, gen_random_uuid(), id, connection_id, created_at, id FROM \"user\" \
-         WHERE user_name_key LIKE 'grown-%'"
-            .into(),
-        "INSERT INTO membership (organization_id, id, group_id, user_id, since, opened_by) \
-         SELECT u.organization_id, gen_random_uuid(), g.id, u.id, u.created_at, u.id FROM \"user\" u JOIN (SELECT \
-         DISTINCT ON (organization_id) * FROM \"group\" WHERE deleted_at IS NULL ORDER BY organization_id, id) AS g \
-         ON g.organization_id = u.organization_id WHERE u.user_name_key LIKE 'grown-%'"
-            .into(),
+        format!(
+            "INSERT INTO user_email SELECT organization_id, user_name_key || '@grown.example', id \
+             FROM \"user\" WHERE {grown}"
+        ),
+        format!(
+            "INSERT INTO activation (organization_id, id, user_id, connection_id, since, opened_by) \
+             SELECT organization_id, gen_random_uuid(), id, connection_id, created_at, id FROM \"user\" \
+             WHERE {grown}"
+        ),
     ] {
         world.execute(&sql, []).await;
     }
