@@ -274,7 +274,7 @@ async fn access_changes_name_people() {
     let map = json!({ "createMapping": { "groupId": night, "roleId": roles[0] } });
     let members = json!({ "removeMembers": { "id": night, "memberIds": [ada] } });
     let mut with_reason = grant(&ada, 2);
-    with_reason["reason"] = json!("Ada cooks");
+    with_reason["createGrant"]["reason"] = json!("Ada cooks");
     let mixed = name_of_change(&world, json!([map, members, with_reason])).await;
     assert_eq!(mixed, "Night → Porter, Night");
     let not = json!(["USER_ACCESS_CHANGED", "USER_CREATED", "GROUP_CREATED"]);
