@@ -46,9 +46,9 @@ struct ListenKeys {
     answer: StatusCode,
 }
 
-fn decode(name: &str, prefix: &str, text: &str) -> Result<Vec<u8>, String> {
+fn decode(name: &str, prefix: &str, text: &str) -> Result<Vec<u8>, CommandError> {
     let encoded = text.trim().strip_prefix(prefix).and_then(|text| STANDARD.decode(text).ok());
-    encoded.ok_or_else(|| format!("{name} must be {prefix} and base64"))
+    encoded.ok_or_else(|| CommandError::Usage(format!("{name} must be {prefix} and base64")))
 }
 
 /// Receives webhooks and prints them until the process is stopped.

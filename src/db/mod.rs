@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DbBackend, DbErr, QueryResult, Statement,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
@@ -280,7 +281,7 @@ impl Store {
             .sqlx_logging(false)
             .map_sqlx_sqlite_opts(|options| sqlite_options(options, SQLITE_WRITER_CACHE));
         let single = Database::connect(options).await?;
-        let done = Migrator::up(&single, None).await;
+        let done = apply_to_sqlite(&single).await;
         single.close().await?;
         drop(file);
         done
@@ -370,6 +371,21 @@ impl Store {
         self.read.close().await;
         self.write.close().await;
     }
+}
+
+/// Applies what is missing in one transaction: an upgrade that fails, for example because the disk
+/// is full, or that is killed, changes nothing, and can begin again.
+async fn apply_to_sqlite(single: &DatabaseConnection) -> Result<(), DbErr> {
+    if Migrator::get_pending_migrations(single).await?.is_empty() {
+        return Ok(());
+    }
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let transaction = single.begin_with_options(options).await?;
+    Migrator::up(&transaction, None).await?;
+    transaction.commit().await
 }
 
 /// `cache`: what the connection may keep of the file, in KiB with a minus, as SQLite has it.

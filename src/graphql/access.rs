@@ -9,8 +9,8 @@ use super::event::EventObject;
 use super::group::GroupObject;
 use super::list_filter::{AccessReportEntryFilter, RoleHolderFilter, refuse_as_of};
 use super::loaders::{
-    self, EventId, GroupId, PathOf, RoleGrantId, RoleId, RoleMappingId, RolesHeldBy, RolesOfGroup,
-    UserId,
+    self, EventId, EverRoleId, GroupId, PathOf, RoleGrantId, RoleId, RoleMappingId, RolesHeldBy,
+    RolesOfGroup, UserId,
 };
 use super::order::{AccessReportEntryOrder, ListOrder, UserOrder};
 use super::permission::{Permission, needs};
@@ -31,7 +31,8 @@ use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 /// A role that an account holds, with every mapping and grant that gives it.
 #[derive(SimpleObject)]
 pub struct EffectiveRole {
-    /// The role.
+    /// The role, as it is called now. In an answer about an earlier instant it may be deleted since:
+    /// see `deletedAt`.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     pub role: RoleObject,
     /// The mappings and grants that give the role. Removing one leaves the others in force.
@@ -66,8 +67,14 @@ async fn join_roles(
 ) -> async_graphql::Result<Vec<EffectiveRole>> {
     let mut ids: Vec<Uuid> = held.iter().map(|holding| holding.role_id).collect();
     ids.dedup();
-    let keys: Vec<RoleId> = ids.into_iter().map(RoleId).collect();
-    let roles = loaders::load_many(ctx, &keys).await?;
+    let roles = if as_of.is_some() {
+        // A role that was deleted since was held all the same.
+        let keys: Vec<EverRoleId> = ids.into_iter().map(EverRoleId).collect();
+        loaders::load_many(ctx, &keys).await?
+    } else {
+        let keys: Vec<RoleId> = ids.into_iter().map(RoleId).collect();
+        loaders::load_many(ctx, &keys).await?
+    };
     let effective = roles.into_iter().map(|role| {
         let sources = held
             .iter()

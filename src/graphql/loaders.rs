@@ -46,6 +46,7 @@ id_keys! {
     UserId,
     GroupId,
     RoleId,
+    EverRoleId,
     RoleMappingId,
     ConnectionId,
     ScimTokenId,
@@ -276,6 +277,17 @@ impl Loader<RoleId> for Loaders {
     async fn load(&self, keys: &[RoleId]) -> LoadResult<RoleId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(share_rows(role::by_ids(&self.0, &ids).await?), |row| RoleId(row.id)))
+    }
+}
+
+impl Loader<EverRoleId> for Loaders {
+    type Value = Arc<role::Role>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[EverRoleId]) -> LoadResult<EverRoleId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = role::list_ever_existing(&self.0, &ids).await?;
+        Ok(key_rows(share_rows(rows), |row| EverRoleId(row.id)))
     }
 }
 

@@ -19,7 +19,8 @@ use crate::error::{Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-const FAILURES: FieldMap = FieldMap { nouns: &[(Noun::Failure, "ids")], fields: &[] };
+const FAILURES: FieldMap =
+    FieldMap { nouns: &[(Noun::Failure, "ids")], fields: &[("search", "filter.search")] };
 const FINDINGS: FieldMap = FieldMap { nouns: &[(Noun::Finding, "ids")], fields: &[] };
 const PROPOSALS: FieldMap = FieldMap { nouns: &[(Noun::Proposal, "ids")], fields: &[] };
 

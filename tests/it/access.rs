@@ -374,6 +374,40 @@ async fn past_access_can_be_queried() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn past_access_shows_deleted_roles() {
+    let world = World::new().await;
+    let cx = world.system();
+    let ada = world.scim().user("ada").await;
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let nurse = new_role(&cx, "Nurse", false).await;
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse)).await.unwrap();
+    world.app.clock.advance(Duration::from_secs(60));
+    let then = world.app.clock.now();
+    world.app.clock.advance(Duration::from_secs(60));
+    role::delete_role(&cx, nurse, None).await.unwrap();
+    let query = r#"query($user: ID!, $role: ID!, $at: DateTime!) { organization {
+        accessReport(first: 10, filter: { asOf: $at, roleId: $role }) { totalCount nodes {
+            roles { role { id name deletedAt } sources { kind } } } } }
+        user: node(id: $user) { ... on User { now: roles { role { id } }
+            then: roles(asOf: $at) { role { id name deletedAt } sources { kind } } } }
+        role: node(id: $role) { id } }"#;
+    let (user, role) = (global("User", ada), global("Role", nurse));
+    let variables = json!({ "user": user, "role": role, "at": then.to_rfc3339() });
+    let found = world.graphql(query, variables).await["data"].clone();
+    let report = &found["organization"]["accessReport"];
+    assert_eq!(report["totalCount"], 1, "{found}");
+    let held = &report["nodes"][0]["roles"];
+    assert_eq!(held[0]["role"]["name"], "Nurse", "{found}");
+    assert_eq!(held[0]["role"]["id"], role);
+    assert!(held[0]["role"]["deletedAt"].is_string(), "{found}");
+    assert_eq!(held[0]["sources"], json!([{ "kind": "MAPPING" }]));
+    assert_eq!(&found["user"]["then"], held);
+    assert_eq!(found["user"]["now"], json!([]));
+    assert_eq!(found["role"], json!(null));
+    world.end().await;
+}
+
 const RESTORE: &str = "mutation($input: RoleMappingRestoreInput!) { roleMappingRestore(input: $input) {
     roleMapping { state group { displayName } history { since until } } userErrors { code path message } } }";
 

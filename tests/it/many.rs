@@ -59,6 +59,11 @@ async fn failures_are_decided_together() {
     let many: Vec<_> = (0..1_001).map(|n| n.to_string()).collect();
     let refused = world.graphql(dismiss, json!({ "ids": many })).await;
     assert_eq!(refused["data"]["failuresDismiss"]["userErrors"][0]["code"], "TOO_MANY");
+    let search = "mutation($f: FailureFilter) { failuresRetry(input: { filter: $f }) { userErrors \
+                  { code path } } }";
+    let long = world.graphql(search, json!({ "f": { "search": "a".repeat(300) } })).await;
+    let wrong = json!([{ "code": "INVALID", "path": ["input", "filter", "search"] }]);
+    assert_eq!(long["data"]["failuresRetry"]["userErrors"], wrong, "{long:#}");
     // The unfinished ones, by a filter; once more there are none.
     let dismissed = world.graphql(dismiss, json!({ "f": { "assignedTo": "ada" } })).await;
     let expected = json!({ "doneCount": 2, "skipped": [], "userErrors": [] });

@@ -132,6 +132,32 @@ async fn migrations(connection: &impl ConnectionTrait) -> u64 {
     row.try_get::<i64>("", "migrations").unwrap() as u64
 }
 
+/// An upgrade that fails in the middle can be tried again. On SQLite it changed nothing, so that the
+/// older program still works.
+#[tokio::test]
+async fn failed_upgrade_can_be_repeated() {
+    let database = Database::empty().await;
+    let url =
+        if on_postgres() { database.url.clone() } else { format!("{}?mode=rwc", database.url) };
+    let connection = Connections::connect(url).await.unwrap();
+    // A table in the way of one of the last migrations.
+    connection.execute_unprepared("CREATE TABLE invitation (id int)").await.unwrap();
+    let said = refusal(&database, &["bootstrap", "--organization", "acme"]);
+    assert!(said.contains("invitation"), "{said}");
+    if !on_postgres() {
+        assert_eq!(migrations(&connection).await, 0);
+        let tables = "SELECT count(*) AS found FROM sqlite_master WHERE name = 'organization'";
+        let tables = Statement::from_string(connection.get_database_backend(), tables);
+        let row = connection.query_one_raw(tables).await.unwrap().unwrap();
+        assert_eq!(row.try_get::<i64>("", "found").unwrap(), 0);
+    }
+    connection.execute_unprepared("DROP TABLE invitation").await.unwrap();
+    connection.close().await.unwrap();
+    bootstrap(&database);
+    assert!(ok(&database, &["audit", "verify"]).contains("intact"));
+    database.drop().await;
+}
+
 #[tokio::test]
 async fn missing_master_key_is_not_created() {
     let database = Database::empty().await;

@@ -218,6 +218,13 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Role>> {
     Ok(query.filter(role::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
 }
 
+/// The roles among `ids`, deleted ones included: who held a role earlier stays known.
+pub async fn list_ever_existing(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Role>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role::Entity>();
+    Ok(query.filter(role::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
 /// One live role.
 pub async fn get_role(cx: &Cx, id: Uuid) -> Result<Role> {
     by_ids(cx, &[id]).await?.pop().ok_or_else(|| Error::not_found(Noun::Role))

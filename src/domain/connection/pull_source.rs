@@ -304,7 +304,7 @@ pub async fn open_source(cx: &Cx, connection: Uuid) -> Result<(PullSource, Strin
     let query =
         cx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
     let (Some(source), Some(sealed)) = (query.one(cx.db()).await?, found.credentials) else {
-        return Err(Error::invalid("id", "this connection does not read a source"));
+        return Err(Error::invalid("connectionId", "this connection does not read a source"));
     };
     let key = organization::current_organization(cx).await?.data_key;
     let secret = cx.app.vault.unseal(cx.organization(), &key, connection, &sealed)?;
