@@ -31,8 +31,8 @@ use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 /// A role that an account holds, with every mapping and grant that gives it.
 #[derive(SimpleObject)]
 pub struct EffectiveRole {
-    /// The role, as it is called now. In an answer about an earlier instant it may be deleted since:
-    /// see `deletedAt`.
+    /// The role, as it is called now. In an answer about an earlier instant it may have been
+    /// deleted since: see `deletedAt`.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     pub role: RoleObject,
     /// The mappings and grants that give the role. Removing one leaves the others in force.

@@ -124,8 +124,8 @@ impl RoleObject {
         self.0.updated_at
     }
 
-    /// When it was deleted; null while it exists. Only answers about an earlier instant show deleted
-    /// roles.
+    /// When it was deleted; null while it exists. Only answers about an earlier instant show
+    /// deleted roles.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn deleted_at(&self) -> Option<DateTime<Utc>> {
         self.0.deleted_at
