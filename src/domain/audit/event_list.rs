@@ -69,8 +69,8 @@ pub struct LedgerFilter {
     /// None of these kinds.
     pub not_actions: Vec<EventKind>,
     pub subject: Option<Uuid>,
-    /// About a subject whose name contained this at that time; the letters A to Z in any case. Lists
-    /// and counts look for it among the latest [`MAX_NAMED_EVENTS`] that fulfil the rest.
+    /// About a subject whose name contained this at that time; the letters A to Z in any case.
+    /// Lists and counts look for it among the latest [`MAX_NAMED_EVENTS`] that fulfil the rest.
     pub subject_name: Option<String>,
     /// About a subject of this kind, as the ledger names it.
     pub kind: Option<&'static str>,
