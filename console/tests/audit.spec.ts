@@ -45,6 +45,19 @@ test('the ledger filters by the address, and an event opens in full', async ({ p
   await expect(page.getByRole('table', { name: 'Audit log' })).toContainText('User created');
 });
 
+test('events are found by the name of what they are about', async ({ page }) => {
+  await open(page, organization, 'audit');
+  await page.getByLabel('Name', { exact: true }).fill('LEAVER 2');
+  await expect(page).toHaveURL(/name=LEAVER/);
+  const table = page.getByRole('table', { name: 'Audit log' });
+  await expect(table).toContainText('leaver 2');
+  await expect(table).not.toContainText('leaver 1');
+  // Who may not read names is not asked for one.
+  await open(page, organization, 'audit', await organization.issueKey('AUDIT_READ'));
+  await expect(page.getByLabel('Request id')).toBeVisible();
+  await expect(page.getByLabel('Name', { exact: true })).toHaveCount(0);
+});
+
 test('events arrive while one looks, and hostile names stay text', async ({ page }) => {
   await open(page, organization, 'audit?live=yes');
   await expect(page.getByRole('table', { name: 'Audit log' })).toContainText(HOSTILE);

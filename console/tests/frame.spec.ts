@@ -134,3 +134,17 @@ test('an unknown address is said so', async ({ page }) => {
   await page.getByRole('button', { name: 'Sign in' }).click();
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('404 Not found');
 });
+
+test('what the server refuses is said in German', async ({ page }) => {
+  await organization.graphql('mutation { roleCreate(input: { name: "Nurse" }) { userErrors { message } } }');
+  await open(page, organization, 'roles');
+  await page.getByRole('button', { name: /^Profile of/ }).click();
+  await page.getByRole('menuitemradio', { name: 'Deutsch' }).click();
+  await page.getByRole('button', { name: 'Rolle hinzufügen' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Rolle hinzufügen' });
+  await dialog.getByLabel('Name', { exact: true }).fill('Nurse');
+  await dialog.locator('button[type=submit]').click();
+  await expect(dialog.getByRole('alert')).toContainText('Diesen Wert hat schon ein anderes Objekt.');
+  // The server's own sentence names the value.
+  await expect(dialog.getByRole('alert')).toContainText('Der Server sagt (englisch):');
+});
