@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::answer::{SignInFailure, describe_sign_in};
 use super::relying_party;
-use super::relying_party::{callback, saml_service};
+use super::relying_party::saml_service;
 use super::repeat;
 use super::submit::{SubmittedAssertion, submit_assertion};
 use crate::context::{App, Cx, run_within};
@@ -38,8 +38,8 @@ pub fn build_router(app: Arc<App>) -> Router {
     Router::new()
         .route("/assertions/{slug}", post(post_assertion).fallback(refuse_method))
         .route("/sign-in/{slug}", get(relying_party::begin_sign_in))
-        .route("/sign-in/{slug}/callback", get(callback::end_shared_sign_in))
-        .route("/sign-in/{slug}/oidc/{connection}/callback", get(callback::end_sign_in))
+        .route("/sign-in/{slug}/callback", get(relying_party::end_shared_sign_in))
+        .route("/sign-in/{slug}/oidc/{connection}/callback", get(relying_party::end_sign_in))
         .route("/sign-in/{slug}/sign-out", get(relying_party::sign_out))
         .route("/sign-in/{slug}/redeem", post(relying_party::redeem_code).fallback(refuse_method))
         .route("/sign-in/{slug}/saml/{connection}/metadata", get(saml_service::show_metadata))

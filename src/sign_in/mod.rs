@@ -17,4 +17,4 @@ pub mod saml;
 pub mod submit;
 
 pub use http::build_router;
-pub use relying_party::callback::redirect_uri;
+pub use relying_party::redirect_uri;
