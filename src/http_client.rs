@@ -541,6 +541,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn answers_that_never_end_are_given_up() {
+        use tokio::io::AsyncWriteExt;
+
+        // Nothing at all, a header without end, and a body of which a byte comes now and then.
+        for begin in ["", "HTTP/1.1 200 OK\r\nx", "HTTP/1.1 200 OK\r\n\r\n"] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+            let receiver = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut text = begin.as_bytes();
+                while stream.write_all(text).await.is_ok() {
+                    text = if begin.is_empty() { b"" } else { b"x" };
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let limit = Duration::from_millis(200);
+            let client = GuardedClient::with_time_limit(true, limit).unwrap();
+            let began = Instant::now();
+            let given_up = client.post_message(&url, &[], b"{}".to_vec(), limit, 1_024).await;
+            assert!(given_up.is_err(), "{begin:?}");
+            assert!(began.elapsed() < Duration::from_secs(2), "{begin:?}");
+            receiver.abort();
+        }
+    }
+
+    #[tokio::test]
     async fn own_origin_is_the_only_exemption() {
         let url = |text: &str| Url::parse(text).unwrap();
         let own = url("http://127.0.0.1:1/scim/v2/acme");

@@ -2,6 +2,7 @@
 //! which servers; [`driver`] runs them. A periodic task takes no input and may be repeated without
 //! harm. An item of a queue has a lease, so that one server at a time works on it.
 
+mod deferred;
 mod domains;
 mod driver;
 mod mail;
@@ -24,7 +25,6 @@ use crate::domain::access::{change_set, expiry, invitation};
 use crate::domain::alert;
 use crate::domain::audit::event;
 use crate::domain::bulk::run::BulkClaim;
-use crate::domain::connection::async_request::{AsyncClaim, AsyncTurn};
 use crate::domain::connection::{async_request, delete, health, request_log, scim_token};
 use crate::domain::directory::deletion::job::{BatchOutcome, DeletionClaim};
 use crate::domain::directory::{deletion, erasure, name_key};
@@ -458,24 +458,8 @@ async fn claim_deferred_request(tasks: &Tasks<'_>) -> Result<Option<ClaimedWork>
     let span = job_span(ASYNC_REQUESTS.task.name, []);
     record_caller(&span, claim.organization.id, Some(source));
     span.record("rolecall.request_id", display(id));
-    let done = carry_out_deferred(claim);
+    let done = deferred::carry_out_deferred(claim);
     Ok(Some(ClaimedWork { id, source, span, work: Box::pin(async move { done.await.into() }) }))
-}
-
-async fn carry_out_deferred(claim: AsyncClaim) -> Result<()> {
-    let (payload, outcome) = match claim.prepare().await? {
-        AsyncTurn::Settled(payload, outcome) => (payload, outcome),
-        AsyncTurn::Send(cx, payload) => {
-            let slug = &claim.organization.slug;
-            let outcome = scim::carry_out_request(&cx, slug, &payload).await?;
-            (payload, outcome)
-        }
-    };
-    if claim.is_tried_again(&outcome) {
-        claim.postpone().await?;
-        return Err(Error::Busy(format!("a deferred request was answered {}", outcome.status)));
-    }
-    claim.complete(&payload, &outcome).await
 }
 
 /// Carries bulk jobs out with `carry_out`, until the server stops. Each job then stops after its

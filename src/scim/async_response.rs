@@ -1,6 +1,7 @@
-//! `Prefer: respond-async` (RFC 9967 section 2.5.1): a write of one user or group is accepted with
-//! 202 and carried out after its answer. It is done where the organization has a stream of security
-//! event tokens, which tells the result; elsewhere, and for `/Bulk`, a write is answered as ever.
+//! `Prefer: respond-async` (RFC 9967 section 2.5.1): a write of one user or group, or a Bulk
+//! request, is accepted with 202 and carried out after its answer. It is done where the
+//! organization has a stream of security event tokens, which tells the result, for each operation
+//! of a Bulk request its own; elsewhere a write is answered as ever.
 
 use std::sync::Arc;
 
@@ -14,9 +15,11 @@ use uuid::Uuid;
 
 use crate::context::{App, Cx};
 use crate::domain::connection::async_request;
+use crate::domain::connection::async_request::bulk::DeferredBulk;
 use crate::domain::connection::async_request::{AsyncOutcome, AsyncPayload};
 use crate::domain::signal::stream;
 use crate::error::{Error, Result};
+use crate::scim::bulk;
 use crate::scim::http;
 use crate::scim::http::{MAX_BODY, ScimCaller, ScimFailure, ScimReplay};
 
@@ -25,8 +28,10 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 const SET_TXN: HeaderName = HeaderName::from_static("set-txn");
 /// The preference (RFC 7240 section 4.1).
 const RESPOND_ASYNC: &str = "respond-async";
+/// The endpoint of many operations.
+const BULK: &str = "Bulk";
 
-/// A write of one resource that is to be answered before it is carried out.
+/// A write that is to be answered before it is carried out.
 struct WantedWrite {
     slug: String,
     /// The endpoint, and the id of a resource.
@@ -52,9 +57,10 @@ fn wanted_write(request: &Request) -> Option<WantedWrite> {
     let (_, path) = request.uri().path().split_once("/scim/v2/")?;
     let (slug, path) = path.split_once('/')?;
     let (endpoint, id) = path.split_once('/').map_or((path, None), |(a, b)| (a, Some(b)));
-    let known = matches!(endpoint, "Users" | "Groups");
+    let known = matches!(endpoint, "Users" | "Groups" | BULK);
     let fits = match (request.method(), id) {
         (&Method::POST, None) => true,
+        _ if endpoint == BULK => false,
         (&Method::PUT | &Method::PATCH | &Method::DELETE, Some(id)) => {
             !id.is_empty() && !id.contains('/')
         }
@@ -78,13 +84,20 @@ async fn accept_write(
 ) -> Result<Response, ScimFailure> {
     let (mut parts, body) = request.into_parts();
     let caller = ScimCaller::from_request_parts(&mut parts, app).await?;
+    let is_bulk = wanted.path.trim_start_matches('/') == BULK;
+    let most = if is_bulk { bulk::MAX_PAYLOAD_BYTES } else { MAX_BODY };
+    let mut operations = Vec::new();
     let body = match parts.method {
         Method::DELETE => None,
         _ => {
             http::check_media_type(&parts.headers)?;
-            let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| http::too_large(MAX_BODY))?;
+            let bytes = to_bytes(body, most).await.map_err(|_| http::too_large(most))?;
             let bytes = http::strip_byte_order_mark(bytes, &caller.note);
-            http::parse_object(&bytes)?;
+            if is_bulk {
+                operations = bulk::list_deferred_operations(&caller, &bytes)?;
+            } else {
+                http::parse_object(&bytes)?;
+            }
             Some(String::from_utf8_lossy(&bytes).into_owned())
         }
     };
@@ -99,6 +112,7 @@ async fn accept_write(
         body,
         if_match: text(header::IF_MATCH),
         if_none_match: text(header::IF_NONE_MATCH),
+        operations,
     };
     // It is recorded when it is carried out.
     caller.note.leave_out();
@@ -118,7 +132,8 @@ async fn accept_write(
 }
 
 /// Carries out a request that was accepted before, as the connection of `cx`. It runs the same code
-/// as one that arrives over the network, after the check of the credential.
+/// as one that arrives over the network, after the check of the credential. `bulk` has what earlier
+/// runs did of a Bulk request.
 ///
 /// # Errors
 /// [`Error::Internal`] if it is not a valid request.
@@ -126,6 +141,7 @@ pub async fn carry_out_request(
     cx: &Cx,
     slug: &str,
     payload: &AsyncPayload,
+    bulk: Option<Arc<DeferredBulk>>,
 ) -> Result<AsyncOutcome> {
     let fault = |error: axum::http::Error| Error::Internal(error.to_string());
     let mut request = Request::builder()
@@ -144,6 +160,9 @@ pub async fn carry_out_request(
     let mut request = request.body(body).map_err(fault)?;
     let replay = ScimReplay { cx: cx.clone(), slug: slug.to_owned(), recorded: true };
     request.extensions_mut().insert(replay);
+    if let Some(bulk) = bulk {
+        request.extensions_mut().insert(bulk);
+    }
     let response = match super::build_router(cx.app.clone()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
@@ -172,14 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn writes_of_one_resource_are_deferred() {
+    fn writes_are_deferred() {
         let later = |method, path| wanted(method, path, "return=minimal, Respond-Async; x=1");
         assert_eq!(later(Method::POST, "/scim/v2/acme/Users").unwrap(), "/Users");
         assert_eq!(later(Method::PUT, "/pp/scim/v2/acme/Groups/1").unwrap(), "/Groups/1");
         assert_eq!(later(Method::DELETE, "/scim/v2/acme/Users/1").unwrap(), "/Users/1");
+        assert_eq!(later(Method::POST, "/scim/v2/acme/Bulk").unwrap(), "/Bulk");
         for (method, path) in [
             (Method::GET, "/scim/v2/acme/Users"),
-            (Method::POST, "/scim/v2/acme/Bulk"),
+            (Method::PUT, "/scim/v2/acme/Bulk"),
+            (Method::DELETE, "/scim/v2/acme/Bulk/1"),
             (Method::POST, "/scim/v2/acme/Users/.search"),
             (Method::PUT, "/scim/v2/acme/Users"),
             (Method::DELETE, "/scim/v2/acme/Users/1/x"),

@@ -282,7 +282,17 @@ const later = { prefer: 'respond-async' };
 const accepted = await scim('POST', '/Users', { userName: 'signals-later@example.org' }, 202, later);
 const txn = accepted.headers.get('set-txn');
 assert.equal(accepted.headers.get('preference-applied'), 'respond-async');
-const expected = new Map([[txn, '201']]);
+const bulk = await scim('POST', '/Bulk', {
+  schemas: ['urn:ietf:params:scim:api:messages:2.0:BulkRequest'],
+  Operations: [
+    { method: 'POST', path: '/Groups', bulkId: 'g', data: { displayName: 'Later', members: [{ value: 'bulkId:u' }] } },
+    { method: 'POST', path: '/Users', bulkId: 'u', data: { userName: 'signals-bulk@example.org' } },
+    { method: 'POST', path: '/Users', bulkId: 'v', data: { userName: 'signals-later@example.org' } },
+  ],
+}, 202, later);
+const expected = new Map([
+  [txn, '201'], ...['201', '201', '409'].map((code, at) => [`${bulk.headers.get('set-txn')}:${at}`, code]),
+]);
 const results = (stream) => stream.of(`${SCIM}:misc:asyncresp`).filter(({ claims }) => expected.has(claims.txn));
 await until('the results', () => all.every((stream) => results(stream).length >= expected.size));
 for (const { claims, said } of results(one)) assert.equal(said.status, expected.get(claims.txn), claims.txn);

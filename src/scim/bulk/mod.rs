@@ -10,6 +10,7 @@ mod plan;
 mod reference;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -18,6 +19,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{groups, users};
+use crate::domain::connection::async_request::AsyncOutcome;
+use crate::domain::connection::async_request::bulk::{AsyncOperation, DeferredBulk, EarlierWrite};
 use crate::domain::directory::user;
 use crate::error::{Error, Result};
 use crate::scim::http::{
@@ -36,22 +39,48 @@ const BULK_RESPONSE_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRespo
 /// RFC 7644 section 3.7: the answer is 200 even if operations failed; each has its own status in
 /// it.
 pub async fn handle_bulk(caller: ScimCaller, request: Request) -> Result<Response, ScimFailure> {
+    let deferred = request.extensions().get::<Arc<DeferredBulk>>().cloned();
     let body = read_payload(request, &caller.cx.app, MAX_PAYLOAD_BYTES).await?;
     let message = ScimBulkRequest::parse(&body, &caller.base_url)?;
-    if let Some(connection) = caller.cx.confined_to() {
-        caller.cx.app.limits.take_operations(connection, message.operations.len())?;
+    // Those of a deferred request were counted when it was accepted.
+    if deferred.is_none() {
+        take_operations(&caller, &message)?;
     }
-    let mut job = ScimBulkRun::new(&caller, &message.operations);
+    let mut job = ScimBulkRun::new(&caller, &message.operations, deferred);
     for step in plan::plan_steps(&message::plan_nodes(&message.operations)) {
         // RFC 7644 section 3.7: too many have failed. What was done stays, the rest is not
         // attempted.
         if message.fail_on_errors.is_some_and(|most| job.errors >= most) {
             break;
         }
-        job.execute_step(step).await;
+        job.execute_step(step).await?;
     }
-    job.finish_all().await;
+    job.finish_all().await?;
     Ok(json_response(StatusCode::OK, job.response_body().to_string()))
+}
+
+fn take_operations(caller: &ScimCaller, message: &ScimBulkRequest<'_>) -> Result<()> {
+    match caller.cx.confined_to() {
+        Some(connection) => {
+            caller.cx.app.limits.take_operations(connection, message.operations.len())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks a request that is to be carried out later, and lists what its operations are.
+pub fn list_deferred_operations(
+    caller: &ScimCaller,
+    body: &[u8],
+) -> Result<Vec<AsyncOperation>, ScimFailure> {
+    let message = ScimBulkRequest::parse(body, &caller.base_url)?;
+    take_operations(caller, &message)?;
+    let describe = |operation: &ScimBulkOperation<'_>| {
+        let endpoint = operation.task.as_ref().map_or("Users", |task| task.endpoint.name());
+        let method = operation.method.map_or("POST", ScimBulkMethod::name);
+        AsyncOperation { method: method.into(), endpoint: endpoint.into() }
+    };
+    Ok(message.operations.iter().map(describe).collect())
 }
 
 /// A bulk request while it is carried out.
@@ -65,6 +94,8 @@ struct ScimBulkRun<'a> {
     /// The resources that were created without the references of a cycle, by position.
     begun: BTreeMap<usize, PartialResource>,
     errors: u64,
+    /// What earlier runs did, and where results are told, if this is done after its answer.
+    deferred: Option<Arc<DeferredBulk>>,
 }
 
 /// The state of the resource that a bulkId stands for.
@@ -91,10 +122,24 @@ impl ScimBulkOutcome {
     fn from_failure(id: Option<String>, why: impl Into<ScimFailure>) -> Self {
         Self { id, version: None, result: Err(why.into()) }
     }
+
+    /// The outcome of an operation that an earlier run has told.
+    fn from_told(told: &AsyncOutcome) -> Self {
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let result = match status {
+            status if status.is_success() => Ok(status),
+            status => Err(ScimFailure::from_status(status, "it failed before")),
+        };
+        Self { id: told.resource.map(|id| id.to_string()), version: None, result }
+    }
 }
 
 impl<'a> ScimBulkRun<'a> {
-    fn new(caller: &'a ScimCaller, operations: &'a [ScimBulkOperation<'a>]) -> Self {
+    fn new(
+        caller: &'a ScimCaller,
+        operations: &'a [ScimBulkOperation<'a>],
+        deferred: Option<Arc<DeferredBulk>>,
+    ) -> Self {
         let awaited = operations
             .iter()
             .filter_map(ScimBulkOperation::created_bulk_id)
@@ -106,30 +151,40 @@ impl<'a> ScimBulkRun<'a> {
             fates: awaited.collect(),
             begun: BTreeMap::new(),
             errors: 0,
+            deferred,
         }
     }
 
-    async fn execute_step(&mut self, step: PlanStep) {
+    /// Carries a step out. It fails only if the result of a deferred operation cannot be told.
+    async fn execute_step(&mut self, step: PlanStep) -> Result<()> {
         let at = step.position();
-        let Some(operation) = self.operations.get(at) else { return };
+        let Some(operation) = self.operations.get(at) else { return Ok(()) };
+        if let Some(told) = self.deferred.as_ref().and_then(|deferred| deferred.told(at)) {
+            let told = ScimBulkOutcome::from_told(told);
+            // An operation in two parts comes here twice.
+            if self.outcomes.get(at).is_some_and(Option::is_none) {
+                self.note_outcome(at, told);
+            }
+            return Ok(());
+        }
         let task = match &operation.task {
             Ok(task) => task,
             Err(failure) => {
                 self.caller.note.set_meaning("bulk operation");
-                return self
-                    .record_outcome(at, ScimBulkOutcome::from_failure(None, failure.clone()));
+                let outcome = ScimBulkOutcome::from_failure(None, failure.clone());
+                return self.record_outcome(at, outcome).await;
             }
         };
         let outcome = match step {
-            PlanStep::Run(_) => self.execute_task(task).await,
+            PlanStep::Run(_) => self.execute_task(at, task).await,
             PlanStep::Begin(_) => match self.create_partially(at, operation, task).await {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 Err(error) => ScimBulkOutcome::from_failure(None, error),
             },
             PlanStep::Finish(_) => match self.begun.remove(&at) {
-                Some(begun) => self.finish_resource(task, begun).await,
+                Some(begun) => self.finish_resource(at, task, begun).await,
                 // Its creation failed, and that outcome is recorded.
-                None => return,
+                None => return Ok(()),
             },
             // RFC 7644 section 3.7.1: 409 if a cycle cannot be resolved.
             PlanStep::Refuse(_) => {
@@ -141,12 +196,47 @@ impl<'a> ScimBulkRun<'a> {
                 )
             }
         };
-        self.record_outcome(at, outcome);
+        self.record_outcome(at, outcome).await
     }
 
-    fn record_outcome(&mut self, at: usize, outcome: ScimBulkOutcome) {
-        self.errors += u64::from(outcome.result.is_err());
+    async fn record_outcome(&mut self, at: usize, outcome: ScimBulkOutcome) -> Result<()> {
+        let told = self.deferred.clone().map(|it| (it, self.describe_outcome(at, &outcome)));
+        if let Some((deferred, told)) = &told
+            && deferred.is_tried_again(told)
+        {
+            let why = format!("a deferred operation was answered {}", told.status);
+            return Err(Error::Busy(why));
+        }
         self.log_operation(at, &outcome);
+        if let Some((deferred, told)) = &told {
+            deferred.tell_outcome(at, told).await?;
+        }
+        self.note_outcome(at, outcome);
+        Ok(())
+    }
+
+    /// The outcome of a deferred operation, as its event tells it.
+    fn describe_outcome(&self, at: usize, outcome: &ScimBulkOutcome) -> AsyncOutcome {
+        let task = self.operations.get(at).and_then(|operation| operation.task.as_ref().ok());
+        let (status, scim_type) = match &outcome.result {
+            Ok(status) => (*status, None),
+            Err(failure) => (failure.status, failure.refusal.scim_type),
+        };
+        AsyncOutcome {
+            status: status.as_u16(),
+            version: outcome.version.map(etag),
+            location: task.zip(outcome.id.as_deref()).map(|(task, id)| self.location_of(task, id)),
+            resource: outcome.id.as_deref().and_then(|id| Uuid::try_parse(id).ok()),
+            scim_type: scim_type.map(Into::into),
+        }
+    }
+
+    fn location_of(&self, task: &ScimBulkTask<'_>, id: &str) -> String {
+        format!("{}/{}/{id}", self.caller.base_url, task.endpoint.name())
+    }
+
+    fn note_outcome(&mut self, at: usize, outcome: ScimBulkOutcome) {
+        self.errors += u64::from(outcome.result.is_err());
         if let Some(bulk_id) = self.operations.get(at).and_then(ScimBulkOperation::created_bulk_id)
         {
             let fate = self.fates.entry(bulk_id).or_insert(BulkIdState::Awaited);
@@ -190,12 +280,34 @@ impl<'a> ScimBulkRun<'a> {
         );
     }
 
-    async fn execute_task(&self, task: &ScimBulkTask<'_>) -> ScimBulkOutcome {
+    /// The caller in whose name the operation at this place is carried out: each operation of a
+    /// deferred request has a request id of its own.
+    fn operation_caller(&self, at: usize) -> Option<ScimCaller> {
+        let cx = self.deferred.as_ref()?.operation_cx(&self.caller.cx, at);
+        let ScimCaller { base_url, types, note, .. } = self.caller;
+        Some(ScimCaller {
+            cx,
+            base_url: base_url.clone(),
+            types: types.clone(),
+            note: note.clone(),
+        })
+    }
+
+    /// What an earlier run wrote for the operation at this place.
+    fn earlier_write(&self, at: usize) -> Option<EarlierWrite> {
+        self.deferred.as_ref()?.written(at)
+    }
+
+    async fn execute_task(&self, at: usize, task: &ScimBulkTask<'_>) -> ScimBulkOutcome {
+        if let Some(earlier) = self.earlier_write(at) {
+            let id = Some(earlier.resource.to_string());
+            return ScimBulkOutcome { id, version: None, result: Ok(task.method.success_status()) };
+        }
         let id = match task.id.as_deref().map(|id| self.resolve_id(id)).transpose() {
             Ok(id) => id,
             Err(error) => return ScimBulkOutcome::from_failure(None, error),
         };
-        match self.resolve_and_call(task, id.as_deref().unwrap_or_default()).await {
+        match self.resolve_and_call(at, task, id.as_deref().unwrap_or_default()).await {
             Ok(Some((id, version))) => ScimBulkOutcome {
                 id: Some(id.to_string()),
                 version: Some(version),
@@ -210,6 +322,7 @@ impl<'a> ScimBulkRun<'a> {
 
     async fn resolve_and_call(
         &self,
+        at: usize,
         task: &ScimBulkTask<'_>,
         id: &str,
     ) -> Result<Option<(Uuid, i64)>> {
@@ -217,7 +330,7 @@ impl<'a> ScimBulkRun<'a> {
         for value in body.values_mut() {
             reference::resolve_references(value, &|bulk_id| self.find_id(bulk_id))?;
         }
-        call_endpoint(self.caller, task, task.method, id, body).await
+        self.call_endpoint(at, task, task.method, id, body).await
     }
 
     /// Creates a resource without the attributes that refer to resources not yet created.
@@ -235,9 +348,14 @@ impl<'a> ScimBulkRun<'a> {
         for value in body.values_mut() {
             reference::resolve_references(value, &|bulk_id| self.find_id(bulk_id))?;
         }
-        if let Some((id, _)) =
-            call_endpoint(self.caller, task, ScimBulkMethod::Post, "", body).await?
-        {
+        let made = match self.earlier_write(at) {
+            Some(earlier) => Some(earlier.resource),
+            None => {
+                let made = self.call_endpoint(at, task, ScimBulkMethod::Post, "", body).await?;
+                made.map(|(id, _)| id)
+            }
+        };
+        if let Some(id) = made {
             if let Some(bulk_id) = operation.created_bulk_id() {
                 self.fates.insert(bulk_id, BulkIdState::Made(id.to_string()));
             }
@@ -249,11 +367,16 @@ impl<'a> ScimBulkRun<'a> {
     /// Adds the missing attributes to a resource of a cycle, as a PATCH would.
     async fn finish_resource(
         &self,
+        at: usize,
         task: &ScimBulkTask<'_>,
         begun: PartialResource,
     ) -> ScimBulkOutcome {
         let id = begun.id.to_string();
-        match self.add_references(task, &id, begun.missing).await {
+        let added = match self.earlier_write(at) {
+            Some(EarlierWrite { changed: true, .. }) => Ok(None),
+            _ => self.add_references(at, task, &id, begun.missing).await,
+        };
+        match added {
             Ok(version) => {
                 ScimBulkOutcome { id: Some(id), version, result: Ok(task.method.success_status()) }
             }
@@ -273,6 +396,7 @@ impl<'a> ScimBulkRun<'a> {
 
     async fn add_references(
         &self,
+        at: usize,
         task: &ScimBulkTask<'_>,
         id: &str,
         missing: Map<String, Value>,
@@ -281,16 +405,30 @@ impl<'a> ScimBulkRun<'a> {
         reference::resolve_references(&mut missing, &|bulk_id| self.find_id(bulk_id))?;
         let patch = json!({ "Operations": [{ "op": "replace", "value": missing }] });
         let Value::Object(patch) = patch else { return Ok(None) };
-        let done = call_endpoint(self.caller, task, ScimBulkMethod::Patch, id, patch).await?;
+        let done = self.call_endpoint(at, task, ScimBulkMethod::Patch, id, patch).await?;
         Ok(done.map(|(_, version)| version))
     }
 
     /// Adds the missing attributes to the resources that still wait for them after the request
     /// stopped early.
-    async fn finish_all(&mut self) {
+    async fn finish_all(&mut self) -> Result<()> {
         for at in self.begun.keys().copied().collect::<Vec<_>>() {
-            self.execute_step(PlanStep::Finish(at)).await;
+            self.execute_step(PlanStep::Finish(at)).await?;
         }
+        Ok(())
+    }
+
+    /// Carries out the single request that matches the operation at this place.
+    async fn call_endpoint(
+        &self,
+        at: usize,
+        task: &ScimBulkTask<'_>,
+        method: ScimBulkMethod,
+        id: &str,
+        body: Map<String, Value>,
+    ) -> Result<Option<(Uuid, i64)>> {
+        let own = self.operation_caller(at);
+        call_endpoint(own.as_ref().unwrap_or(self.caller), task, method, id, body).await
     }
 
     /// The id in a path, which may be a reference.
@@ -333,8 +471,7 @@ impl<'a> ScimBulkRun<'a> {
             rendered.insert("bulkId".into(), bulk_id.as_str().into());
         }
         if let (Ok(task), Some(id)) = (&operation.task, &outcome.id) {
-            let location = format!("{}/{}/{id}", self.caller.base_url, task.endpoint.name());
-            rendered.insert("location".into(), location.into());
+            rendered.insert("location".into(), self.location_of(task, id).into());
         }
         if let Some(version) = outcome.version {
             rendered.insert("version".into(), etag(version).into());

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::{CREATE, Receiver, act, create, state, until, world};
+use crate::database::Database;
+use crate::process::{Server, bootstrap};
 use crate::walk::codes;
 use crate::world::{Tenant, World};
 
@@ -140,4 +142,49 @@ async fn replayed_answer_has_no_secret() {
     );
     assert_eq!(world.count("destination", []).await, 1);
     world.end().await;
+}
+
+#[tokio::test]
+async fn secrets_stay_out_of_logs() {
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let log = database.folder().join("server.log");
+    let settings = [("ROLECALL_SIGNAL_PRIVATE_ADDRESSES", "true")];
+    let mut server = Server::begin_with_log(&database, &settings, &log);
+    server.ready().await;
+    let receiver = Receiver::start().await;
+    receiver.answer(500);
+    let key = bootstrapped["graphql"]["api_key"].as_str().unwrap();
+    let post = async |path: &str, body: Value| -> Value {
+        let url = format!("{}{path}", server.address);
+        let request = reqwest::Client::new().post(url).bearer_auth(key);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let text = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let input = json!({ "kind": "WEBHOOK", "url": receiver.url, "description": "x" });
+    let query = json!({ "query": CREATE, "variables": { "input": input } });
+    let made = post("/graphql", query).await["data"]["destinationCreate"].clone();
+    let rotate = "mutation($i: ID!) { destinationRotateSecret(input: { id: $i }) { secret } }";
+    let query = json!({ "query": rotate, "variables": { "i": made["destination"]["id"] } });
+    let rotated = post("/graphql", query).await["data"]["destinationRotateSecret"].clone();
+    // A stream that nobody answers, with what its receiver expects in the header.
+    let delivery = json!({ "method": "urn:ietf:rfc:8935", "endpoint_url": "http://127.0.0.1:1/",
+        "authorization_header": "Bearer of-the-receiver" });
+    let stream = post("/ssf/acme/streams", json!({ "delivery": delivery })).await;
+    assert!(stream["stream_id"].is_string(), "{stream:#}");
+    let person = server.scim(&bootstrapped).user("ada@x.org").await;
+    until("attempts", async || receiver.attempts() >= 2).await;
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(!text.is_empty());
+    let token = bootstrapped["scim"]["token"].as_str().unwrap();
+    let secrets = [&made["secret"], &rotated["secret"]].map(|secret| secret.as_str().unwrap());
+    for secret in [secrets[0], secrets[1], "of-the-receiver", key, token] {
+        let bare = secret.trim_start_matches("whsec_");
+        assert!(!text.contains(bare), "{secret} of {person} is in the log");
+    }
+    drop(server);
+    database.drop().await;
 }

@@ -3,14 +3,19 @@
 //! tell. The requests of one connection are carried out in their order.
 //!
 //! A run holds a lease. The one after a run that died looks in the ledger whether the request was
-//! done, and does not do it twice: all events of a request have its id.
+//! done, and does not do it twice: all events of a request have its id. The operations of a Bulk
+//! request have ids of their own ([`bulk`]).
+
+pub mod bulk;
 
 use std::sync::Arc;
 
 use chrono::Duration;
 use entity::connection::ConnectionStatus;
 use entity::{async_request, connection, event, scim_token as token};
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,13 +27,18 @@ use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{InboundAvailability, Organization, is_open_condition};
 use crate::error::{Error, Noun, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
+use bulk::{AsyncOperation, DeferredBulk};
 
 /// The most requests of one organization that wait.
-const MAX_WAITING: u64 = 1_000;
+const MAX_WAITING: i64 = 1_000;
+/// The most bytes of what one organization has sent and that waits.
+const MAX_WAITING_BYTES: i64 = 64 * 1024 * 1024;
 /// How long a client is asked to wait while there are so many, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
-/// How long a run may hold a request. Longer than any request may take.
-const LEASE_DURATION: Duration = Duration::minutes(3);
+/// How long a run holds a request, unless it renews its lease.
+const LEASE_DURATION: Duration = Duration::seconds(30);
+/// How often a run renews its lease.
+pub const RENEWAL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long after a failure of this server a request is tried again.
 const RETRY_DELAY: Duration = Duration::seconds(15);
 /// How often a request is tried that fails for reasons of this server.
@@ -43,9 +53,35 @@ pub struct AsyncPayload {
     pub body: Option<String>,
     pub if_match: Option<String>,
     pub if_none_match: Option<String>,
+    /// The operations of a Bulk request; none = it is another request.
+    #[serde(default)]
+    pub operations: Vec<AsyncOperation>,
 }
 
-/// The result of a request.
+impl AsyncPayload {
+    fn is_bulk(&self) -> bool {
+        !self.operations.is_empty()
+    }
+
+    /// The endpoint that it was sent to.
+    fn endpoint(&self) -> &'static str {
+        if self.path.starts_with("/Groups") { "Groups" } else { "Users" }
+    }
+
+    /// What the permissions of its token must allow, for it to be accepted. Each operation of a
+    /// Bulk request is judged when it is carried out.
+    fn check_allowed(&self, cx: &Cx, connection: Uuid) -> Result<()> {
+        let (user, group) = (Action::WriteUser, Action::WriteGroup);
+        let allow = |action| cx.allow(action, Some(connection));
+        match self.endpoint() {
+            _ if self.is_bulk() => allow(user).or_else(|_| allow(group)),
+            "Groups" => allow(group),
+            _ => allow(user),
+        }
+    }
+}
+
+/// The result of a request, or of one operation of a Bulk request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AsyncOutcome {
     pub status: u16,
@@ -77,14 +113,9 @@ pub async fn accept_request(cx: &Cx, payload: &AsyncPayload) -> Result<Uuid> {
     let Actor::Connection { id: connection, scopes, .. } = &cx.actor else {
         return Err(Error::not_found(Noun::Connection));
     };
-    let groups = payload.path.starts_with("/Groups");
-    let action = if groups { Action::WriteGroup } else { Action::WriteUser };
-    cx.allow(action, Some(*connection))?;
-    let waiting = cx.find::<async_request::Entity>().count(&cx.app.store.write).await?;
-    if waiting >= MAX_WAITING {
-        return Err(Error::Limited { seconds: RETRY_AFTER_SECONDS });
-    }
-    let id = Uuid::now_v7();
+    payload.check_allowed(cx, *connection)?;
+    check_room(cx).await?;
+    let id = bulk::new_request_id();
     let text = serde_json::to_vec(payload).map_err(|error| Error::Internal(error.to_string()))?;
     let data_key = organization::current_organization(cx).await?.data_key;
     let sealed = &cx.app.vault.seal(cx.organization(), &data_key, id, &text)?;
@@ -118,6 +149,19 @@ pub async fn accept_request(cx: &Cx, payload: &AsyncPayload) -> Result<Uuid> {
     Ok(id)
 }
 
+/// Refuses while too much of the organization waits.
+async fn check_room(cx: &Cx) -> Result<()> {
+    let text = "SELECT count(*) AS waiting, CAST(coalesce(sum(length(payload)), 0) AS bigint) AS \
+                bytes FROM async_request WHERE organization_id = $1";
+    let row = cx.app.store.write.query_one_raw(cx.statement(text, [])).await?;
+    let Some(row) = row else { return Ok(()) };
+    let (waiting, bytes): (i64, i64) = (row.try_get("", "waiting")?, row.try_get("", "bytes")?);
+    if waiting >= MAX_WAITING || bytes >= MAX_WAITING_BYTES {
+        return Err(Error::Limited { seconds: RETRY_AFTER_SECONDS });
+    }
+    Ok(())
+}
+
 fn request_event(
     kind: EventKind,
     id: Uuid,
@@ -146,11 +190,17 @@ pub struct AsyncClaim {
     cx: Cx,
 }
 
+/// Another run has taken the request over.
+#[derive(Debug)]
+pub struct LeaseLost;
+
 /// What a run is to do.
 #[derive(Debug)]
 pub enum AsyncTurn {
     /// It is to be sent, in this context of the connection.
     Send(Box<Cx>, AsyncPayload),
+    /// So is this Bulk request. An earlier run may have carried a part of it out.
+    SendBulk(Box<Cx>, AsyncPayload, Arc<DeferredBulk>),
     /// It was done before, or cannot be done.
     Settled(AsyncPayload, AsyncOutcome),
 }
@@ -185,6 +235,7 @@ impl AsyncClaim {
     pub async fn prepare(&self) -> Result<AsyncTurn> {
         let payload = self.unseal_payload()?;
         if self.request.tries > 1
+            && !payload.is_bulk()
             && let Some(outcome) = self.find_outcome(&payload).await?
         {
             return Ok(AsyncTurn::Settled(payload, outcome));
@@ -204,8 +255,12 @@ impl AsyncClaim {
         let Some(scopes) = self.find_scopes().await? else {
             return Ok(AsyncTurn::Settled(payload, AsyncOutcome::with_status(401)));
         };
-        let cx = self.cx_of(Actor::Connection { id: row.id, name: row.name, scopes });
-        Ok(AsyncTurn::Send(Box::new(cx), payload))
+        let cx = Box::new(self.cx_of(Actor::Connection { id: row.id, name: row.name, scopes }));
+        if !payload.is_bulk() {
+            return Ok(AsyncTurn::Send(cx, payload));
+        }
+        let bulk = self.open_bulk(&payload).await?;
+        Ok(AsyncTurn::SendBulk(cx, payload, Arc::new(bulk)))
     }
 
     /// What the token of the request may do now; none if it is revoked, retired or expired: what an
@@ -237,11 +292,8 @@ impl AsyncClaim {
 
     /// The outcome of an earlier run that died after the write: the ledger has an event of it.
     async fn find_outcome(&self, payload: &AsyncPayload) -> Result<Option<AsyncOutcome>> {
-        let (kind, endpoint) = if payload.path.starts_with("/Groups") {
-            ("group", "Groups")
-        } else {
-            ("user", "Users")
-        };
+        let endpoint = payload.endpoint();
+        let kind = if endpoint == "Groups" { "group" } else { "user" };
         let query = self
             .cx
             .find::<event::Entity>()
@@ -254,17 +306,36 @@ impl AsyncClaim {
             "DELETE" => 204,
             _ => 200,
         };
-        let base = organization::base_url(&self.cx.app, &self.organization.slug);
         Ok(Some(AsyncOutcome {
-            location: Some(format!("{base}/{endpoint}/{}", found.subject_id)),
+            location: Some(self.location_of(endpoint, found.subject_id)),
             resource: Some(found.subject_id),
             ..AsyncOutcome::with_status(status)
         }))
     }
 
+    fn location_of(&self, endpoint: &str, id: Uuid) -> String {
+        let base = organization::base_url(&self.cx.app, &self.organization.slug);
+        format!("{base}/{endpoint}/{id}")
+    }
+
+    /// The context that records results, as the connection.
+    fn recording_cx(&self) -> Cx {
+        let name = "identity provider".to_owned();
+        let scopes = Scope::ALL.into();
+        self.cx_of(Actor::Connection { id: self.request.connection_id, name, scopes })
+    }
+
     /// Whether the request is tried again if this outcome may pass.
     pub fn is_tried_again(&self, outcome: &AsyncOutcome) -> bool {
         outcome.may_pass() && self.request.tries < MAX_TRIES
+    }
+
+    /// Renews the lease; says so if another run has the request now.
+    pub async fn renew_lease(&self) -> Result<Option<LeaseLost>> {
+        let app = &self.cx.app;
+        let (db, time) = (&app.store.write, app.database_time());
+        let held = self.lease.renew(db, time, LEASE_DURATION, "", Vec::new()).await?;
+        Ok((!held).then_some(LeaseLost))
     }
 
     /// Lets the request be tried again in a moment.
@@ -277,10 +348,18 @@ impl AsyncClaim {
 
     /// Ends the request: its result is an event, and what was sent is deleted.
     pub async fn complete(&self, payload: &AsyncPayload, outcome: &AsyncOutcome) -> Result<()> {
-        let connection = self.request.connection_id;
-        let name = "identity provider".to_owned();
-        let scopes = Scope::ALL.into();
-        let cx = &self.cx_of(Actor::Connection { id: connection, name, scopes });
+        if payload.is_bulk() {
+            self.complete_bulk(payload, outcome).await?;
+        } else {
+            self.complete_single(payload, outcome).await?;
+        }
+        // The next one of the connection need not wait.
+        self.cx.app.async_requests.notify_one();
+        Ok(())
+    }
+
+    async fn complete_single(&self, payload: &AsyncPayload, outcome: &AsyncOutcome) -> Result<()> {
+        let (cx, connection) = (&self.recording_cx(), self.request.connection_id);
         let id = self.request.id;
         cx.write(move |tx| {
             Box::pin(async move {
@@ -295,25 +374,22 @@ impl AsyncClaim {
                     .filter(async_request::Column::Id.eq(id))
                     .exec(&tx.db)
                     .await?;
-                let after = describe_outcome(id, payload, outcome);
+                let (method, endpoint) = (&payload.method, payload.endpoint());
+                let after = describe_outcome(&id.to_string(), method, endpoint, outcome);
                 let kind = EventKind::ScimRequestCompleted;
                 Ok(Change::recorded((), request_event(kind, id, connection, now, after)))
             })
         })
-        .await?;
-        // The next one of the connection need not wait.
-        self.cx.app.async_requests.notify_one();
-        Ok(())
+        .await
     }
 }
 
 /// The result as one operation of a Bulk answer (RFC 7644 section 3.7.3), without words that may
 /// name a person.
-fn describe_outcome(id: Uuid, payload: &AsyncPayload, outcome: &AsyncOutcome) -> Value {
-    let endpoint = if payload.path.starts_with("/Groups") { "Groups" } else { "Users" };
+fn describe_outcome(txn: &str, method: &str, endpoint: &str, outcome: &AsyncOutcome) -> Value {
     let status = outcome.status.to_string();
     let mut told = json!({
-        "txn": id, "method": payload.method, "status": status, "endpoint": endpoint,
+        "txn": txn, "method": method, "status": status, "endpoint": endpoint,
         "resourceId": outcome.resource, "version": outcome.version, "location": outcome.location,
     });
     if outcome.status >= 300 {
