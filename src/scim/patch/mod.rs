@@ -21,7 +21,7 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
-pub use spelling::{only_element, parse_json_text};
+pub use spelling::{only_element, parse_json_text, single_in_list};
 
 /// The most operations in one request.
 pub const MAX_OPERATIONS: usize = 1_000;
@@ -266,6 +266,8 @@ impl PatchDraft<'_> {
             Some(_) => value.map(|value| only_element(value).unwrap_or(value)),
             None => value,
         };
+        let target = found.sub.unwrap_or(attribute);
+        let value = value.map(|value| spelling::single_value(target, value));
         if verb != PatchVerb::Remove && value.is_none() {
             return Err(missing_value(&found.canonical_path()));
         }

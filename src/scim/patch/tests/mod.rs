@@ -344,6 +344,39 @@ fn one_object_comes_in_a_list() {
 }
 
 #[test]
+fn single_values_come_in_lists_and_objects() {
+    for value in [
+        json!("Lady"),
+        json!(["Lady"]),
+        json!({ "value": "Lady" }),
+        json!([{ "$ref": null, "value": "Lady" }]),
+    ] {
+        assert_eq!(op("replace", "title", value.clone())["title"], "Lady", "{value}");
+        assert_eq!(op("replace", "name.givenName", value.clone())["name"]["givenName"], "Lady");
+        assert_eq!(
+            op("add", "emails[type eq \"home\"].display", value)["emails"][1]["display"],
+            "Lady"
+        );
+    }
+    for value in [json!([false]), json!(["false"]), json!([{ "$ref": null, "value": "False" }])] {
+        assert_eq!(op("replace", "active", value.clone())["active"], false, "{value}");
+        assert_eq!(
+            after(json!({ "op": "replace", "value": { "active": value } }))["active"],
+            false
+        );
+    }
+    assert_eq!(
+        op("replace", "name", json!([{ "givenName": "Lady" }]))["name"]["givenName"],
+        "Lady"
+    );
+    assert_eq!(op("replace", "title", json!([null])).get("title"), None);
+    for unclear in [json!(["a", "b"]), json!([]), json!([["a"]]), json!({ "value": "a", "b": 1 })] {
+        let operation = json!({ "op": "replace", "path": "title", "value": unclear });
+        assert_eq!(broken(operation), Rule::Value, "{unclear}");
+    }
+}
+
+#[test]
 fn targets_that_do_not_exist_or_may_not_be_written_are_refused() {
     let rule = |path: &str| broken(json!({ "op": "replace", "path": path, "value": "x" }));
     for path in
