@@ -34,8 +34,8 @@ struct RawListParams {
 }
 
 impl RawListParams {
-    /// The parameters of a query string; names in any case, because a filter that is not seen finds
-    /// everybody. None if a parameter that has one value comes twice.
+    /// The parameters of a query string; names in any case, because a filter under another name
+    /// would find all users. `None` if a parameter with a single value comes twice.
     fn from_pairs(pairs: Vec<(String, String)>) -> Option<Self> {
         let mut parameters = Self::default();
         for (name, value) in pairs {

@@ -580,3 +580,19 @@ fn operation_cannot_exceed_the_size_limit() {
     let roles: Vec<String> = (0..1_001).map(|index| index.to_string()).collect();
     assert_eq!(broken(json!({ "op": "add", "path": "roles", "value": roles })), Rule::TooMany);
 }
+
+#[test]
+fn comparisons_of_one_request_are_limited() {
+    let roles: Vec<String> = (0..1_000).map(|index| index.to_string()).collect();
+    let one_by_one = |role: &String| json!({ "op": "add", "path": "roles", "value": role });
+    let added = try_operations(roles.iter().take(200).map(one_by_one).collect()).unwrap();
+    assert_eq!(added["roles"].as_array().unwrap().len(), 200);
+    let any = (0..64).map(|index| format!("value eq \"{index}\"")).collect::<Vec<_>>().join(" or ");
+    let removal = json!({ "op": "remove", "path": format!("roles[{any}].display") });
+    let mut operations = vec![json!({ "op": "add", "path": "roles", "value": roles })];
+    operations.resize(11, removal);
+    match try_operations(operations.into()) {
+        Err(Error::Invalid { rule: Rule::TooMany, field, .. }) => assert_eq!(field, "Operations"),
+        other => panic!("{other:?}"),
+    }
+}
