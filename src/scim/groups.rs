@@ -116,6 +116,9 @@ pub async fn replace_group(
     group::change_group(&caller.cx, parse_group_id(id)?, |group| {
         preconditions.check_version(group.version)?;
         let mut document = document.clone();
+        let (ty, known) = (&caller.types.group, group.attributes()?);
+        document::keep_immutable_values(ty, &known, &mut document);
+        document::check_immutable_values(ty, &known, &document)?;
         if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
             document.insert("externalId".into(), known.clone().into());
         }
@@ -160,6 +163,7 @@ pub async fn patch_group(
         preconditions.check_version(group.version)?;
         let known = group.attributes()?;
         let patch = patching::apply_group(&operations, &caller.types.group, &known)?;
+        document::check_immutable_values(&caller.types.group, &known, &patch.document)?;
         let attributes = (patch.document != known).then_some(patch.document);
         Ok(GroupEdit { attributes, members: patch.members, of_version: preconditions.has_any() })
     })

@@ -124,19 +124,34 @@ fn tenant_slug(parts: &Parts) -> Result<String> {
 /// The media type of the answer: SCIM's own type (RFC 7644 section 3.1) if the client accepts it,
 /// or else plain JSON. `None` if the client accepts neither.
 fn accepted_media_type(headers: &HeaderMap) -> Option<&'static str> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Some(SCIM_MEDIA_TYPE) };
-    let accept = accept.to_str().unwrap_or("*/*");
-    let reads = |range: &str| {
-        accept
-            .split(',')
-            .filter_map(|it| it.split(';').next())
-            .any(|it| it.trim().eq_ignore_ascii_case(range))
+    let given = headers.get_all(header::ACCEPT).iter();
+    let ranges: Vec<&str> = given
+        .flat_map(|accept| accept.to_str().unwrap_or("*/*").split(','))
+        .map(str::trim)
+        .filter(|range| !range.is_empty())
+        .collect();
+    // RFC 9110 section 12.5.1: a client that names nothing accepts anything.
+    if ranges.is_empty() {
+        return Some(SCIM_MEDIA_TYPE);
+    }
+    let reads = |wanted: &str| {
+        ranges.iter().any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|it| it.eq_ignore_ascii_case(wanted));
+            named && !parts.any(is_weight_of_zero)
+        })
     };
     if ["*/*", "application/*", SCIM_MEDIA_TYPE].into_iter().any(reads) {
         Some(SCIM_MEDIA_TYPE)
     } else {
         reads(JSON_MEDIA_TYPE).then_some(JSON_MEDIA_TYPE)
     }
+}
+
+/// RFC 9110 section 12.4.2: a weight of zero means "not acceptable".
+fn is_weight_of_zero(parameter: &str) -> bool {
+    let weight = parameter.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("q"));
+    weight.is_some_and(|(_, weight)| weight.trim_matches(['0', '.']).is_empty())
 }
 
 /// The id of a request: the same in the ledger, the request log and the answer.
@@ -232,8 +247,13 @@ pub fn strip_byte_order_mark(bytes: Bytes, note: &ScimRequestRecord) -> Bytes {
     if marked { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes }
 }
 
-/// Refuses a body whose media type is not JSON.
+/// Refuses a body whose media type is not JSON, and one that is compressed.
 pub fn check_media_type(headers: &HeaderMap) -> Result<(), ScimFailure> {
+    let coding = headers.get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let why = "send the body without a content coding";
+        return Err(ScimFailure::from_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let essence =
             given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -251,6 +271,9 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), ScimFailure> {
 
 /// The error for text that is not JSON.
 pub fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
+    if error.to_string().starts_with("recursion limit exceeded") {
+        return Error::broken(Rule::Syntax, field, "is nested too deeply");
+    }
     let why = format!("is not JSON: line {}, column {}", error.line(), error.column());
     Error::broken(Rule::Syntax, field, why)
 }

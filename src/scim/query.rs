@@ -3,7 +3,6 @@
 
 use axum::extract::{self, FromRequestParts};
 use axum::http::request::Parts;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::schema::MAX_PAGE_SIZE;
@@ -22,8 +21,7 @@ pub const DEFAULT_PAGE_SIZE: u64 = 100;
 const LIST_RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 
 /// The parameters as clients write them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Default)]
 struct RawListParams {
     filter: Option<String>,
     sort_by: Option<String>,
@@ -33,6 +31,35 @@ struct RawListParams {
     cursor: Option<String>,
     attributes: Option<String>,
     excluded_attributes: Option<String>,
+}
+
+impl RawListParams {
+    /// The parameters of a query string; names in any case, because a filter under another name
+    /// would find all users. `None` if a parameter with a single value comes twice.
+    fn from_pairs(pairs: Vec<(String, String)>) -> Option<Self> {
+        let mut parameters = Self::default();
+        for (name, value) in pairs {
+            let slot = match name.to_ascii_lowercase().as_str() {
+                "filter" => &mut parameters.filter,
+                "sortby" => &mut parameters.sort_by,
+                "sortorder" => &mut parameters.sort_order,
+                "startindex" => &mut parameters.start_index,
+                "count" => &mut parameters.count,
+                "cursor" => &mut parameters.cursor,
+                "attributes" => &mut parameters.attributes,
+                "excludedattributes" => &mut parameters.excluded_attributes,
+                _ => continue,
+            };
+            let is_list = name.to_ascii_lowercase().ends_with("attributes");
+            *slot = match slot.take() {
+                None => Some(value),
+                // A list is also written with one parameter for each of its names.
+                Some(more) if is_list => Some(format!("{more},{value}")),
+                Some(_) => return None,
+            };
+        }
+        Some(parameters)
+    }
 }
 
 /// Which resources the client wants, and which attributes of them.
@@ -144,11 +171,11 @@ impl<S: Send + Sync> FromRequestParts<S> for ListParams {
     type Rejection = ScimFailure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ScimFailure> {
-        let extract::Query(parameters) =
-            extract::Query::<RawListParams>::from_request_parts(parts, state).await.map_err(
-                |_| Error::broken(Rule::Value, "query", "a parameter is malformed or given twice"),
-            )?;
-        Ok(Self::parse(parameters)?)
+        let pairs = extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let parameters = pairs.ok().and_then(|pairs| RawListParams::from_pairs(pairs.0));
+        let refusal =
+            || Error::broken(Rule::Value, "query", "a parameter is malformed or given twice");
+        Ok(Self::parse(parameters.ok_or_else(refusal)?)?)
     }
 }
 

@@ -126,9 +126,12 @@ pub async fn replace_user(
     with_groups: bool,
 ) -> Result<UserWithGroups> {
     let document = document::normalize_document(&caller.types.user, body)?;
-    user::change_user_with_groups(&caller.cx, parse_user_id(id)?, with_groups, |user, _| {
+    let ty = &caller.types.user;
+    user::change_user_with_groups(&caller.cx, parse_user_id(id)?, with_groups, |user, known| {
         preconditions.check_version(user.version)?;
         let mut document = document.clone();
+        document::keep_immutable_values(ty, known, &mut document);
+        document::check_immutable_values(ty, known, &document)?;
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
             document.insert("externalId".into(), known.clone().into());
         }
@@ -162,7 +165,9 @@ pub async fn patch_user(
     let operations = patching::parse_operations(&Value::Object(body))?;
     user::change_user_with_groups(&caller.cx, parse_user_id(id)?, with_groups, |user, known| {
         preconditions.check_version(user.version)?;
-        patching::apply_user(&operations, &caller.types.user, known).map(Some)
+        let document = patching::apply_user(&operations, &caller.types.user, known)?;
+        document::check_immutable_values(&caller.types.user, known, &document)?;
+        Ok(Some(document))
     })
     .await
 }

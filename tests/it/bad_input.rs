@@ -105,7 +105,7 @@ async fn values_of_wrong_type_are_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let wrong_for = |kind: &str| match kind {
-        "boolean" => vec![json!("perhaps"), json!(1), json!({}), json!([true])],
+        "boolean" => vec![json!("perhaps"), json!(1), json!({}), json!([true, true])],
         "complex" => vec![json!(1), json!(true), json!([[["x"]]])],
         _ => vec![json!(1), json!(true), json!({ "a": 1 }), json!([1])],
     };
@@ -460,12 +460,17 @@ async fn wrong_methods_and_types_are_refused() {
                 .body("{}");
             Answer::of(request.send().await.unwrap()).await.refused(415, None);
         }
+        let packed = world.scim().request(method, &path).header("content-encoding", "gzip");
+        let packed = packed.header("content-type", "application/json").body("\u{1f}");
+        Answer::of(packed.send().await.unwrap()).await.refused(415, None);
     }
     world
         .scim()
         .send(Method::GET, "/Users", None, &[("accept", "text/html")])
         .await
         .refused(406, None);
+    let twice = [("accept", "text/html"), ("accept", "application/json")];
+    world.scim().send(Method::GET, "/Users", None, &twice).await.is(200);
     // The answer has SCIM's own type wherever the client reads it. Some clients read
     // application/json only.
     for (readable, named) in [
@@ -475,6 +480,8 @@ async fn wrong_methods_and_types_are_refused() {
         ("application/json;q=0.9, application/scim+json", "application/scim+json"),
         ("application/json", "application/json"),
         ("text/html, Application/JSON; charset=utf-8", "application/json"),
+        ("application/scim+json;q=0, application/json;q=0.5", "application/json"),
+        ("", "application/scim+json"),
     ] {
         for (path, status) in [("/Users", 200), ("/Users/missing", 404), ("/Nothing", 404)] {
             let answer = world

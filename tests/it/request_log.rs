@@ -83,6 +83,39 @@ async fn refusals_name_cause_and_next_step() {
 }
 
 #[tokio::test]
+async fn next_steps_fit_the_refusal() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let group = scim.group("Ward", &[]).await;
+    let user = scim.user("ada").await;
+    let somebody = uuid::Uuid::from_u128(7);
+    let add = json!([{ "op": "add", "path": "members", "value": [{ "value": somebody }] }]);
+    scim.patch(&format!("/Groups/{group}"), add).await.refused(400, Some("invalidValue"));
+    let nameless = json!([{ "op": "remove", "path": "userName" }]);
+    scim.patch(&format!("/Users/{user}"), nameless).await.refused(400, Some("mutability"));
+    scim.get("/Users?sortBy=shoeSize").await.refused(400, Some("invalidValue"));
+    scim.get("/Schemas/urn:none:1.0:User").await.refused(404, None);
+    scim.get("/ResourceTypes?filter=id%20pr").await.refused(403, None);
+    let rows = world.log(7).await;
+    for (field, resource, says) in [
+        (Some("members"), "Groups", "send the users first"),
+        (Some("userName"), "Users", "cannot be removed"),
+        (Some("sortBy"), "Users", "asks for a list with a sortBy"),
+        (None, "Schemas", "schemaExtensionRegister"),
+        (None, "ResourceTypes", "which SCIM forbids"),
+    ] {
+        let row = rows.iter().find(|row| {
+            row.reason.is_some()
+                && row.field.as_deref() == field
+                && row.resource.as_deref() == Some(resource)
+        });
+        let next = request_log::next_step(row.expect(says)).unwrap();
+        assert!(next.contains(says), "{next}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn log_contains_no_request_values() {
     let world = World::new().await;
     let scim = world.scim();
@@ -344,6 +377,8 @@ async fn quirks_of_patches_are_recorded() {
         (json!({ "op": "add", "path": "emails", "value": "[{\"value\":\"a@x.org\",\"type\":\"work\"}]" }), "JSON_TEXT"),
         (json!({ "op": "replace", "path": "emails[type eq \"work\"]", "value": [{ "display": "A" }] }), "LIST_OF_ONE"),
         (json!({ "op": "replace", "path": "emails[type eq work].display", "value": "B" }), "UNQUOTED_VALUE"),
+        (json!({ "op": "replace", "path": "title", "value": ["Nurse"] }), "LIST_OF_ONE"),
+        (json!({ "op": "replace", "path": "title", "value": { "value": "Doctor" } }), "PLAIN_VALUE_AS_OBJECT"),
     ]
     .into_iter()
     .enumerate()
@@ -355,7 +390,7 @@ async fn quirks_of_patches_are_recorded() {
         scim.get(&format!("/Users?filter={filter}")).await.is(200);
         assert!(
             world
-                .log(6 + n as i64)
+                .log(8 + n as i64)
                 .await
                 .iter()
                 .any(|row| quirks(row) == ["UNQUOTED_VALUE"] && row.meaning != "update user")

@@ -159,3 +159,84 @@ async fn plain_values_are_wrapped_in_objects() {
     scim.post("/Users", other).await.refused(400, Some("invalidValue"));
     world.end().await;
 }
+
+#[tokio::test]
+async fn immutable_values_are_set_once() {
+    let world = World::new().await;
+    let scim = world.scim();
+    for resource in ["USER", "GROUP"] {
+        let urn = if resource == "USER" { WARD.to_owned() } else { WARD.replace("User", "Group") };
+        let input = json!({ "input": { "urn": urn, "resource": resource, "name": "Ward", "attributes": [
+            { "name": "badge", "mutability": "IMMUTABLE" },
+            { "name": "keys", "mutability": "IMMUTABLE", "multiValued": true },
+            { "name": "desk", "type": "COMPLEX",
+              "subAttributes": [{ "name": "room", "mutability": "IMMUTABLE" }, { "name": "floor" }] },
+            { "name": "shift" },
+        ] } });
+        let done = world.graphql(REGISTER, input).await;
+        assert_eq!(done["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{done}");
+        let endpoint = if resource == "USER" { "/Users" } else { "/Groups" };
+        let body = |values: serde_json::Value| json!({ "userName": "ada", "displayName": "Ada", (urn.as_str()): values });
+        let path =
+            format!("{endpoint}/{}", scim.post(endpoint, body(json!({}))).await.is(201).id());
+        let patch = |op: &str, name: &str, value: serde_json::Value| {
+            let path = if name.is_empty() { urn.clone() } else { format!("{urn}:{name}") };
+            json!([{ "op": op, "path": path, "value": value }])
+        };
+        let set =
+            json!({ "badge": "A1", "keys": ["1", "2"], "desk": { "room": "7", "floor": "1" } });
+        scim.patch(&path, patch("add", "", set.clone())).await.is(200);
+        for (op, name, value) in [
+            ("replace", "badge", json!("A2")),
+            ("remove", "badge", json!(null)),
+            ("add", "keys", json!(["3"])),
+            ("replace", "keys", json!(["2"])),
+            ("replace", "desk.room", json!("8")),
+            ("remove", "desk.room", json!(null)),
+            ("remove", "", json!(null)),
+        ] {
+            let answer = scim.patch(&path, patch(op, name, value)).await;
+            answer.refused(400, Some("mutability"));
+        }
+        scim.put(&path, body(json!({ "badge": "A2" }))).await.refused(400, Some("mutability"));
+        let bulk = json!({ "Operations": [{ "method": "PUT", "path": path, "data": body(json!({ "badge": "A2" })) }] });
+        let bulk = scim.post("/Bulk", bulk).await.is(200).body;
+        assert_eq!(bulk["Operations"][0]["response"]["scimType"], "mutability");
+        assert_eq!(scim.get(&path).await.is(200).body[&urn], set);
+        // The same value is no change, and a PUT that says nothing about it keeps it.
+        scim.patch(&path, patch("replace", "badge", json!("A1"))).await.is(200);
+        scim.patch(&path, patch("replace", "keys", json!(["2", "1"]))).await.is(200);
+        scim.patch(&path, patch("replace", "desk.floor", json!("2"))).await.is(200);
+        scim.put(&path, body(json!({ "shift": "night" }))).await.is(200);
+        assert_eq!(
+            scim.get(&path).await.is(200).body[&urn],
+            json!({ "badge": "A1", "keys": ["2", "1"], "shift": "night" })
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn numbers_may_come_as_text() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let input = json!({ "input": { "urn": WARD, "resource": "USER", "name": "Ward", "attributes": [
+        { "name": "beds", "type": "INTEGER" }, { "name": "hours", "type": "DECIMAL" }] } });
+    let done = world.graphql(REGISTER, input).await;
+    assert_eq!(done["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{done}");
+    let body = json!({ "userName": "ada", WARD: { "beds": "4", "hours": " 7.5 " } });
+    let ada = scim.post("/Users", body).await.is(201);
+    assert_eq!(ada.body[WARD], json!({ "beds": 4, "hours": 7.5 }));
+    let path = format!("/Users/{}", ada.id());
+    let beds = |value: serde_json::Value| json!([{ "op": "replace", "path": format!("{WARD}:beds"), "value": value }]);
+    assert_eq!(scim.patch(&path, beds(json!("-5"))).await.is(200).body[WARD]["beds"], -5);
+    for wrong in [json!("five"), json!("1.5"), json!(""), json!("0x1"), json!("1 2")] {
+        scim.patch(&path, beds(wrong)).await.refused(400, Some("invalidValue"));
+    }
+    for (filter, found) in [("beds eq \"-5\"", 1), ("beds gt \"0\"", 0), ("hours lt \"7.6\"", 1)] {
+        let filter = format!("{WARD}:{filter}").replace(' ', "%20").replace('"', "%22");
+        let page = scim.get(&format!("/Users?filter={filter}")).await.is(200).body;
+        assert_eq!(page["totalResults"], found, "{filter}");
+    }
+    world.end().await;
+}

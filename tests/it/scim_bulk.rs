@@ -330,6 +330,10 @@ async fn fail_on_errors_stops_the_rest() {
     scim.get(&format!("/Users/{}", id(&done[2]))).await.is(200);
     let found = scim.ids("/Users?filter=userName%20eq%20%22last%22").await;
     assert_eq!(found, [] as [Uuid; 0]);
+    // A client that has no limit writes 0.
+    let all = json!({ "failOnErrors": 0, "Operations": [broken("b3"), broken("b4"), user("nora", json!({}))] });
+    let done = results(scim.post("/Bulk", all).await);
+    assert_eq!(statuses(&done), ["400", "400", "201"]);
     // An operation that had begun before the stop reports a conflict.
     let cut = json!({ "failOnErrors": 1, "Operations": [
         user("dora", managed_by("eve")), user("eve", json!({ "manager": "bulkId:dora", "active": "perhaps" })),

@@ -404,6 +404,15 @@ async fn answers_contain_the_requested_attributes() {
         .get(&format!("{ada}?attributes=userName&excludedAttributes=name"))
         .await
         .refused(400, Some("invalidValue"));
+    // A list may come in several parameters, and parameters are named in any case.
+    for spelling in ["attributes=userName&attributes=title", "Attributes=userName,title"] {
+        let body = world.scim().get(&format!("{ada}?{spelling}")).await.is(200).body;
+        assert_eq!(keys(&body), ["id", "schemas", "title", "userName"], "{spelling}");
+    }
+    let nobody = world.scim().get("/Users?FILTER=userName%20eq%20%22nobody%22&Count=1").await;
+    assert_eq!(nobody.is(200).body["totalResults"], 0);
+    let twice = "/Users?filter=userName%20pr&Filter=title%20pr";
+    world.scim().get(twice).await.refused(400, Some("invalidValue"));
     // The same holds for lists, searches and the answers to changes.
     let body = world.scim().get("/Groups?excludedAttributes=members&count=1").await.is(200).body;
     assert_eq!(keys(&body["Resources"][0]), ["displayName", "id", "meta", "schemas"]);

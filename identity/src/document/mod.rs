@@ -13,7 +13,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, NaiveDateTime};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::schema::{
     AttributeKind, MemberMeaning, MutabilityRule, ResolvedAttribute, ResourceType, SchemaAttribute,
@@ -23,12 +23,14 @@ use crate::error::{InvalidInput, Result, Rule};
 use crate::filter::Filter;
 
 mod folding;
+mod immutable;
 mod mistakes;
 mod projection;
 #[cfg(test)]
 mod tests;
 
 pub use folding::{WIDTH_RANGES, fold_text, former_fold};
+pub use immutable::{check_immutable_values, keep_immutable_values};
 pub use mistakes::find_mistakes;
 pub use projection::Projection;
 
@@ -323,29 +325,28 @@ pub fn canonical_value(
 /// Whether an element of an attribute with plain values came as an object: `{"value": "1"}` for
 /// `"1"`, perhaps with the labels that elements have by default (RFC 7643 section 2.4).
 pub fn wraps_plain(attribute: &SchemaAttribute, element: &Value) -> bool {
+    attribute.multi_valued && wrapped_value(attribute, element).is_some()
+}
+
+/// The plain value in such an object, whether the attribute has one value or several.
+pub fn wrapped_value<'a>(attribute: &SchemaAttribute, element: &'a Value) -> Option<&'a Value> {
     let label = |key: &String| {
         ["value", "type", "primary", "display", "$ref"]
             .iter()
             .any(|it| it.eq_ignore_ascii_case(key))
     };
-    let wraps = |fields: &Map<String, Value>| {
-        fields.keys().any(|key| key.eq_ignore_ascii_case("value")) && fields.keys().all(label)
-    };
-    attribute.multi_valued
-        && attribute.kind != AttributeKind::Complex
-        && element.as_object().is_some_and(wraps)
+    if attribute.kind == AttributeKind::Complex {
+        return None;
+    }
+    let fields = element.as_object().filter(|fields| fields.keys().all(label))?;
+    fields.iter().find(|(key, _)| key.eq_ignore_ascii_case("value")).map(|(_, value)| value)
 }
 
 fn unwrap_plain(attribute: &SchemaAttribute, element: Value) -> Value {
-    if !wraps_plain(attribute, &element) {
-        return element;
+    match wrapped_value(attribute, &element) {
+        Some(value) if attribute.multi_valued => value.clone(),
+        _ => element,
     }
-    let Value::Object(fields) = element else { return element };
-    fields
-        .into_iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case("value"))
-        .map(|(_, value)| value)
-        .unwrap_or_default()
 }
 
 /// Whether the attribute refers to one other resource, as `manager` does: a single object with a
@@ -371,13 +372,27 @@ fn canonical_single(attribute: &SchemaAttribute, at: &str, value: Value) -> Resu
         (AttributeKind::Integer, Value::Number(number)) if !number.is_f64() => {
             Value::Number(number)
         }
-        (AttributeKind::Integer, _) => return wrong("must be a whole number"),
+        (AttributeKind::Integer, given) => match given.as_str().and_then(number_in_text) {
+            Some(number) if !number.is_f64() => Value::Number(number),
+            _ => return wrong("must be a whole number"),
+        },
         (AttributeKind::Decimal, Value::Number(number)) => Value::Number(number),
-        (AttributeKind::Decimal, _) => return wrong("must be a number"),
+        (AttributeKind::Decimal, given) => match given.as_str().and_then(number_in_text) {
+            Some(number) => Value::Number(number),
+            None => return wrong("must be a number"),
+        },
         (_, Value::String(text)) => return canonical_string(attribute, at, text),
         _ => return wrong("must be a string"),
     };
     Ok(Some(value))
+}
+
+/// The number in a text, decimals rounded correctly: clients whose templates hold only texts write
+/// `"7"` for 7.
+pub fn number_in_text(text: &str) -> Option<Number> {
+    let text = text.trim();
+    let number = serde_json::from_str::<Number>(text).ok()?;
+    if number.is_f64() { Number::from_f64(text.parse().ok()?) } else { Some(number) }
 }
 
 fn canonical_string(attribute: &SchemaAttribute, at: &str, text: String) -> Result<Option<Value>> {

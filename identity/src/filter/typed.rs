@@ -367,6 +367,10 @@ fn typed_test(
         AttributeKind::Integer | AttributeKind::Decimal if substring => unordered("a number"),
         AttributeKind::Integer | AttributeKind::Decimal => match literal {
             FilterLiteral::Number(number) => Ok(ValueTest::Number(plain, number.clone())),
+            FilterLiteral::String(text) => match document::number_in_text(text) {
+                Some(number) => Ok(ValueTest::Number(plain, number)),
+                None => mismatch("a number"),
+            },
             _ => mismatch("a number"),
         },
         AttributeKind::DateTime if substring => unordered("a date"),
@@ -384,7 +388,10 @@ fn typed_test(
 /// other years would break the order of dates that are stored as text.
 fn literal_instant(literal: &FilterLiteral) -> Option<i64> {
     let FilterLiteral::String(text) = literal else { return None };
-    let micros = document::parse_instant(text)?;
+    // Java's usual format writes the zone as +0000.
+    let without_colon = || DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").ok();
+    let micros = document::parse_instant(text)
+        .or_else(|| without_colon().map(|time| time.timestamp_micros()))?;
     let year = DateTime::from_timestamp_micros(micros)?.year();
     (0..=9999).contains(&year).then_some(micros)
 }

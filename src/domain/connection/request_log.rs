@@ -358,13 +358,38 @@ pub async fn delete_old_rows(app: &App) -> Result<()> {
 
 /// What an administrator can do about a row; none if nothing has to be done.
 pub fn next_step(entry: &Entry) -> Option<String> {
+    let reason = entry.reason.as_deref()?;
+    if let Some(remedy) = remedy_for_discovery(entry.resource.as_deref(), reason) {
+        return Some(remedy.into());
+    }
     Some(remedy_for_refusal(
-        entry.reason.as_deref()?,
+        reason,
         entry.scim_type.as_deref(),
         entry.field.as_deref(),
         IDENTITY_PROVIDER,
     ))
 }
+
+/// What to do about a refused request for schemas or resource types; none for every other request.
+fn remedy_for_discovery(resource: Option<&str>, reason: &str) -> Option<&'static str> {
+    let discovers =
+        ["ServiceProviderConfig", "ResourceTypes", "Schemas"].contains(&resource.unwrap_or(""));
+    match RefusalReason::parse(reason).filter(|_| discovers)? {
+        RefusalReason::NotFound => Some(
+            "Nothing, unless the identity provider stops: it asks for a schema or a resource type \
+             that is not here. A schema is added with schemaExtensionRegister.",
+        ),
+        RefusalReason::Forbidden => Some(
+            "Nothing, unless the identity provider stops: it filters what this server says about \
+             itself, which SCIM forbids.",
+        ),
+        _ => None,
+    }
+}
+
+/// The parameters of lists. A mistake in one of them is none of a mapping.
+const LIST_PARAMETERS: [&str; 7] =
+    ["query", "sortBy", "sortOrder", "startIndex", "count", "attributes", "excludedAttributes"];
 
 /// The word for the other side of a connection over which an identity provider writes.
 pub const IDENTITY_PROVIDER: &str = "identity provider";
@@ -384,6 +409,22 @@ pub fn remedy_for_refusal(
         None => unnamed.to_owned(),
     };
     let invalid = || match scim_type {
+        Some("invalidValue") if field.is_some_and(|field| LIST_PARAMETERS.contains(&field)) => {
+            of_field(
+                "The {sender} asks for a list with a {} that is not understood. Report it to its \
+                 vendor, with the request id.",
+                "",
+            )
+        }
+        Some("invalidValue") if field == Some("members") => {
+            "The {sender} names a member that is not here: let it send the users first, then the \
+             group again."
+                .into()
+        }
+        Some("mutability") if matches!(field, Some("userName" | "displayName")) => of_field(
+            "Let the {sender} send a {} for every user and group: it cannot be removed.",
+            "",
+        ),
         Some("invalidValue") => of_field(
             "Look at what the {sender} maps to {}: its value is missing or of a kind that cannot \
              be stored.",

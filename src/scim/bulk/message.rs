@@ -143,11 +143,12 @@ impl<'a> ScimBulkRequest<'a> {
             .get("failOnErrors")
             .map(|raw| serde_json::from_str(raw.get()))
         {
-            None => None,
-            Some(Ok(most @ 1..)) => Some(most),
-            Some(_) => {
+            // SCIM-SDK writes 0 for "no limit".
+            None | Some(Ok(0)) => None,
+            Some(Ok(most)) => Some(most),
+            Some(Err(_)) => {
                 return Err(
-                    Error::invalid("failOnErrors", "must be a whole number, 1 or more").into()
+                    Error::invalid("failOnErrors", "must be a whole number, 0 or more").into()
                 );
             }
         };
@@ -480,7 +481,7 @@ mod tests {
             assert_eq!(refusal(json!({ "Operations": operations })).0, 400);
         }
         let operation = json!({ "method": "DELETE", "path": "/Users/1" });
-        for wrong in [json!(0), json!(-1), json!("1"), json!(1.5), json!([])] {
+        for wrong in [json!(-1), json!("1"), json!(1.5), json!([])] {
             assert_eq!(
                 refusal(json!({ "failOnErrors": wrong, "Operations": [operation] })).0,
                 400,

@@ -5,9 +5,8 @@
 //! with, is checked where the schema is known. Every input is bounded (length, terms, depth), so
 //! recursion and time are too.
 
-use serde_json::Number;
-
 use crate::error::{Error, Result, Rule};
+use crate::identity::document::number_in_text;
 use crate::identity::filter::{AttrPath, CompareOp, Filter, FilterLiteral};
 
 /// Longest filter or path, in bytes.
@@ -252,7 +251,7 @@ impl<'a> ScimFilterParser<'a> {
             FilterLiteral::Bool(true)
         } else if word.eq_ignore_ascii_case("false") {
             FilterLiteral::Bool(false)
-        } else if let Some(number) = parse_number(word) {
+        } else if let Some(number) = number_in_text(word) {
             FilterLiteral::Number(number)
         } else if is_bare_text(word, self.rest()) {
             self.unquoted = true;
@@ -390,13 +389,6 @@ fn combine_filters(mut list: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Fi
     }
 }
 
-/// A JSON number, decimals rounded correctly (so that printing and reading again gives the same
-/// one).
-fn parse_number(word: &str) -> Option<Number> {
-    let number = serde_json::from_str::<Number>(word).ok()?;
-    if number.is_f64() { Number::from_f64(word.parse().ok()?) } else { Some(number) }
-}
-
 fn parse_attribute_path(word: &str) -> Option<AttrPath> {
     let (schema, rest) = match word.rsplit_once(':') {
         Some((schema, last)) => {
@@ -434,11 +426,13 @@ fn is_name(text: &str) -> bool {
         && text.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// Whether `word`, with which `rest` begins, can be a string without quotes. A word in single
-/// quotes is refused: where such a string ends is not guessed.
+/// Whether `word`, with which `rest` begins, can be a string without quotes. A word in single or
+/// typographic quotes is refused: where such a string ends is not guessed.
 fn is_bare_text(word: &str, rest: &str) -> bool {
     let follower = rest.get(word.len()..).unwrap_or_default();
-    !word.is_empty() && !word.starts_with('\'') && !follower.starts_with(['"', '(', '['])
+    !word.is_empty()
+        && !word.starts_with(['\'', '\u{2018}', '\u{201c}', '\u{201e}', '\u{ab}'])
+        && !follower.starts_with(['"', '(', '['])
 }
 
 fn is_version(text: &str) -> bool {

@@ -7,9 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::identity::document;
 use crate::identity::filter::{AttrPath, Filter, FilterLiteral};
-use crate::identity::schema::{AttributeKind, MemberMeaning, ResolvedAttribute, ResourceType};
+use crate::identity::schema::{
+    AttributeKind, MemberMeaning, ResolvedAttribute, ResourceType, SchemaAttribute,
+};
 use crate::scim::filter_syntax::{parse_path, path_is_unquoted};
-use crate::scim::patch::{only_element, parse_json_text};
+use crate::scim::patch::{only_element, parse_json_text, single_in_list};
 
 /// How many values of one body are examined: the other values will have the same quirks.
 const MAX_EXAMINED_VALUES: u32 = 1_000;
@@ -269,6 +271,22 @@ impl QuirkScanner<'_> {
         only
     }
 
+    /// The value of a single-valued attribute that came in a list or an object.
+    fn take_single_value<'v>(&mut self, target: &SchemaAttribute, value: &'v Value) -> &'v Value {
+        if !self.patch || target.multi_valued {
+            return value;
+        }
+        let only = single_in_list(target, value);
+        let inner = document::wrapped_value(target, only.unwrap_or(value));
+        if only.is_some() {
+            self.found.insert(Quirk::ListOfOne);
+        }
+        if inner.is_some() {
+            self.found.insert(Quirk::PlainValueAsObject);
+        }
+        inner.or(only).unwrap_or(value)
+    }
+
     fn scan_path(&mut self, verb: &str, path: &str, value: &Value) {
         if path.contains('[') && path_is_unquoted(path) {
             self.found.insert(Quirk::UnquotedValue);
@@ -333,6 +351,7 @@ impl QuirkScanner<'_> {
         {
             return self.scan_attribute(found, &parsed);
         }
+        let value = self.take_single_value(attribute, value);
         match value {
             Value::Null => self.found.insert(Quirk::Null),
             _ if found.read_only() => self.found.insert(Quirk::ReadOnlyAttribute),

@@ -21,10 +21,15 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
-pub use spelling::{only_element, parse_json_text};
+pub use spelling::{only_element, parse_json_text, single_in_list};
 
 /// The most operations in one request.
 pub const MAX_OPERATIONS: usize = 1_000;
+
+/// How many comparisons with values of a resource the operations of one request may need: a
+/// thousand can be added to an attribute one by one. Without this limit one request could keep a
+/// thread busy for many seconds.
+const MAX_COMPARISONS: usize = 600_000;
 
 /// The verb of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +108,8 @@ pub fn apply_group(
     ty: &ResourceType,
     current: &Map<String, Value>,
 ) -> Result<GroupPatch> {
-    let mut draft = PatchDraft { ty, document: current.clone(), members: Vec::new() };
+    let mut draft =
+        PatchDraft { ty, document: current.clone(), members: Vec::new(), comparisons: 0 };
     for op in ops {
         draft.apply_operation(op)?;
         // One operation can write a long string into many values.
@@ -117,6 +123,8 @@ struct PatchDraft<'a> {
     ty: &'a ResourceType,
     document: Map<String, Value>,
     members: Vec<MemberChange>,
+    /// How many comparisons the operations needed so far.
+    comparisons: usize,
 }
 
 impl PatchDraft<'_> {
@@ -266,6 +274,8 @@ impl PatchDraft<'_> {
             Some(_) => value.map(|value| only_element(value).unwrap_or(value)),
             None => value,
         };
+        let target = found.sub.unwrap_or(attribute);
+        let value = value.map(|value| spelling::single_value(target, value));
         if verb != PatchVerb::Remove && value.is_none() {
             return Err(missing_value(&found.canonical_path()));
         }
@@ -286,6 +296,12 @@ impl PatchDraft<'_> {
             return Ok(());
         };
         let current = section.remove(&attribute.name);
+        let values = current.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+        self.comparisons += values * filter.map_or(1, count_terms);
+        if self.comparisons > MAX_COMPARISONS {
+            let why = "look at too many values together: send fewer in one request";
+            return Err(Error::broken(Rule::TooMany, "Operations", why));
+        }
         let changed = match current {
             current if !attribute.multi_valued => {
                 edit::edit_single_value(found, current, value.filter(|_| !removal))?
@@ -344,6 +360,15 @@ impl PatchDraft<'_> {
             self.members.push(change);
         }
         Ok(())
+    }
+}
+
+/// How many comparisons a filter makes with one value.
+fn count_terms(filter: &Filter) -> usize {
+    match filter {
+        Filter::And(all) | Filter::Or(all) => all.iter().map(count_terms).sum(),
+        Filter::Not(inner) | Filter::Element(_, inner) => count_terms(inner),
+        Filter::Present(_) | Filter::Compare(..) => 1,
     }
 }
 

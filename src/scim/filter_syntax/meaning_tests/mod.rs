@@ -609,8 +609,8 @@ fn what_cannot_be_answered_is_refused_as_a_filter() {
              \"yesterday\"",
         ),
         (
-            r#"urn:acme:scim:1.0:Badge:level eq "3""#,
-            "`urn:acme:scim:1.0:Badge:level` is compared with a number, not with \"3\"",
+            r#"urn:acme:scim:1.0:Badge:level eq "three""#,
+            "`urn:acme:scim:1.0:Badge:level` is compared with a number, not with \"three\"",
         ),
         (r#"id sw "0""#, "`id` can only be compared with eq and ne"),
         ("emails[size pr]", "`emails` has no sub-attribute `size`"),

@@ -344,6 +344,39 @@ fn one_object_comes_in_a_list() {
 }
 
 #[test]
+fn single_values_come_in_lists_and_objects() {
+    for value in [
+        json!("Lady"),
+        json!(["Lady"]),
+        json!({ "value": "Lady" }),
+        json!([{ "$ref": null, "value": "Lady" }]),
+    ] {
+        assert_eq!(op("replace", "title", value.clone())["title"], "Lady", "{value}");
+        assert_eq!(op("replace", "name.givenName", value.clone())["name"]["givenName"], "Lady");
+        assert_eq!(
+            op("add", "emails[type eq \"home\"].display", value)["emails"][1]["display"],
+            "Lady"
+        );
+    }
+    for value in [json!([false]), json!(["false"]), json!([{ "$ref": null, "value": "False" }])] {
+        assert_eq!(op("replace", "active", value.clone())["active"], false, "{value}");
+        assert_eq!(
+            after(json!({ "op": "replace", "value": { "active": value } }))["active"],
+            false
+        );
+    }
+    assert_eq!(
+        op("replace", "name", json!([{ "givenName": "Lady" }]))["name"]["givenName"],
+        "Lady"
+    );
+    assert_eq!(op("replace", "title", json!([null])).get("title"), None);
+    for unclear in [json!(["a", "b"]), json!([]), json!([["a"]]), json!({ "value": "a", "b": 1 })] {
+        let operation = json!({ "op": "replace", "path": "title", "value": unclear });
+        assert_eq!(broken(operation), Rule::Value, "{unclear}");
+    }
+}
+
+#[test]
 fn targets_that_do_not_exist_or_may_not_be_written_are_refused() {
     let rule = |path: &str| broken(json!({ "op": "replace", "path": path, "value": "x" }));
     for path in
@@ -546,4 +579,20 @@ fn operation_cannot_exceed_the_size_limit() {
     assert!(matches!(result, Err(Error::Invalid { rule: Rule::TooMany, .. })));
     let roles: Vec<String> = (0..1_001).map(|index| index.to_string()).collect();
     assert_eq!(broken(json!({ "op": "add", "path": "roles", "value": roles })), Rule::TooMany);
+}
+
+#[test]
+fn comparisons_of_one_request_are_limited() {
+    let roles: Vec<String> = (0..1_000).map(|index| index.to_string()).collect();
+    let one_by_one = |role: &String| json!({ "op": "add", "path": "roles", "value": role });
+    let added = try_operations(roles.iter().take(200).map(one_by_one).collect()).unwrap();
+    assert_eq!(added["roles"].as_array().unwrap().len(), 200);
+    let any = (0..64).map(|index| format!("value eq \"{index}\"")).collect::<Vec<_>>().join(" or ");
+    let removal = json!({ "op": "remove", "path": format!("roles[{any}].display") });
+    let mut operations = vec![json!({ "op": "add", "path": "roles", "value": roles })];
+    operations.resize(11, removal);
+    match try_operations(operations.into()) {
+        Err(Error::Invalid { rule: Rule::TooMany, field, .. }) => assert_eq!(field, "Operations"),
+        other => panic!("{other:?}"),
+    }
 }
