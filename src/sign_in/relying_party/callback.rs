@@ -17,8 +17,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    SignInFlow, finish_sign_in, no_endpoint, no_flow, open_flow, open_organization, read_metadata,
-    set_cookie, show,
+    SignInEnding, SignInFlow, finish_sign_in, no_endpoint, no_flow, open_flow, open_organization,
+    read_metadata, set_cookie, show,
 };
 use crate::auth::issuers::ProviderMetadata;
 use crate::context::{App, Cx};
@@ -174,13 +174,20 @@ async fn complete_flow(
     let done = async {
         let token = redeem_at_provider(cx, accepting, &verifier, &metadata, code, &flow).await?;
         let now = cx.app.clock.now();
-        let verified = verifier.verify_id_token(&token, Some(&flow.nonce), now).await?;
-        submit::accept_verified(cx, accepting, verified).await
+        let (verified, session) = verifier.verify_sign_in(&token, Some(&flow.nonce), now).await?;
+        let outcome = submit::accept_verified(cx, accepting, verified).await?;
+        Ok::<_, Error>((outcome, session))
     };
     let done = done.await;
-    submit::note_sign_in(cx, Some(&accepting.connection), done.as_ref());
-    let outcome = done?;
-    finish_sign_in(cx, accepting, outcome, flow.redirect_url, flow.application_state).await
+    let outcome = done.as_ref().map(|(outcome, _)| outcome);
+    submit::note_sign_in(cx, Some(&accepting.connection), outcome);
+    let (outcome, session) = done?;
+    let ending = SignInEnding {
+        redirect_url: flow.redirect_url,
+        application_state: flow.application_state,
+        session,
+    };
+    finish_sign_in(cx, accepting, outcome, ending).await
 }
 
 /// Exchanges the code at the identity provider for an ID token.

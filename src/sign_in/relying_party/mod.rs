@@ -38,6 +38,8 @@ use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol, SignInEnds};
 use crate::domain::sign_in::SignInOutcome;
 use crate::domain::sign_in::code;
+use crate::domain::sign_in::provider_session;
+use crate::domain::sign_in::provider_session::ProviderSession;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, RefusalReason, Result};
@@ -138,14 +140,25 @@ async fn start_flow(
     Ok(redirect(&url, &cookie)?)
 }
 
+/// Where a sign-in ends, and where it came from.
+#[derive(Default)]
+struct SignInEnding {
+    /// Where the application waits; none = the console.
+    redirect_url: Option<String>,
+    /// What the application wants back.
+    application_state: Option<String>,
+    /// The session at the identity provider, if it names one.
+    session: Option<ProviderSession>,
+}
+
 /// Sends the browser of a person who has signed in to where the sign-in was to end.
 async fn finish_sign_in(
     cx: &Cx,
     accepting: &AcceptingConnection,
     outcome: SignInOutcome,
-    redirect_url: Option<String>,
-    application_state: Option<String>,
+    ending: SignInEnding,
 ) -> Result<Response, SignInFailure> {
+    let SignInEnding { redirect_url, application_state, session } = ending;
     let Some(user) = outcome.user.filter(|_| outcome.active) else {
         let refusal =
             outcome.refusal.map(|refusal| Error::Held { reason: refusal.reason, why: refusal.why });
@@ -175,6 +188,10 @@ async fn finish_sign_in(
                 return Err(refused(RefusalReason::Forbidden, why).into());
             }
             let link = console_link::create_sign_in_link(cx, user, permissions).await?;
+            if let Some(session) = &session {
+                let connection = accepting.connection.id;
+                provider_session::note_session(cx, connection, &link.link, session).await?;
+            }
             mark = Some(set_link_mark(&cx.app, &link.code));
             Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
         }
