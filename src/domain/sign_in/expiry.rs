@@ -47,7 +47,7 @@ pub async fn keep_last_holders(app: &Arc<App>) -> Result<u64> {
                 AND w.deleted_at IS NULL)";
     let ahead: DateTime<Utc> = app.clock.now() + KEEP_AHEAD;
     let reason = "whose claims of sign-ins will soon be too old";
-    let statement = app.statement_for_all_organizations(text.into(), [ahead.into()], reason);
+    let statement = app.statement_for_all_organizations(text, [ahead.into()], reason);
     let mut kept = 0;
     for due in DueOrganization::find_by_statement(statement).all(&app.store.read).await? {
         let cx = &Cx::system(app.clone(), due.organization_id);
