@@ -25,7 +25,7 @@ pub struct Model {
     pub expires_at: Option<DateTimeUtc>,
     /// closed by claims, and opened again when the organization leaves the mode of sign-ins
     pub set_aside: bool,
-    /// since when it stays although its claims are too old: it gives the last holder a management role
+    /// since when it stays although its claims are too old, for the last holder of a role
     pub kept_since: Option<DateTimeUtc>,
 }
 

@@ -1,4 +1,4 @@
-//! Memberships that stay although what sign-ins said is too old, because nobody else holds a
+//! Memberships that stay although what sign-ins said is too old, because no other account holds a
 //! management role.
 
 use sea_orm_migration::prelude::*;

@@ -211,7 +211,7 @@ pub enum AttentionKind {
     Storage,
     /// At least 100 sign-ins failed within a day.
     SignInsFail,
-    /// Memberships stay although the sign-ins that made them are too old, because nobody else
+    /// Memberships stay although the sign-ins that made them are too old, because no other account
     /// holds a management role.
     ClaimsKept,
     /// Connections do not read their sources, because provisioning is turned off or not available.

@@ -159,8 +159,8 @@ macro_rules! with_event_kinds {
             UserClaimsChanged = "user.claims_changed",
             /// What sign-ins said about an account became too old: it left the groups.
             UserClaimsExpired = "user.claims_expired",
-            /// What sign-ins said about an account became too old, but nobody else holds the
-            /// management role `roleId`: the account stays in the group for now.
+            /// What sign-ins said about an account became too old, but no other account holds
+            /// the management role `roleId`: the account stays in the group for now.
             UserClaimsKept = "user.claims_kept",
             /// An account gained or lost roles by an earlier event, which `cause` names.
             UserAccessChanged = "user.access_changed",

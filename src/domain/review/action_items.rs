@@ -555,7 +555,7 @@ async fn kept_claims_item(cx: &Cx) -> Result<Option<ActionItem>> {
         return Ok(None);
     };
     let text = format!(
-        "{} kept although the sign-ins are too old: nobody else holds a management role.",
+        "{} kept although the sign-ins are too old: no other account holds a management role.",
         count_with_noun(n, "membership")
     );
     let next = "Give the role to another account, or let the person sign in again.";

@@ -47,8 +47,8 @@ fn session_key(from: &SignInSource, session: &str) -> Result<Vec<u8>> {
     from.keyed_hash(&format!("provider session {} {session}", from.connection.id))
 }
 
-/// Notes from which session of the provider a link to the console comes. Call it before anybody
-/// gets the link.
+/// Notes from which session of the provider a link to the console comes. Call it before the
+/// link is given away.
 ///
 /// # Errors
 /// Those of the database.
@@ -103,7 +103,7 @@ pub async fn end_sessions(cx: &Cx, connection: Uuid, ended: &EndedSessions) -> R
     Ok(count)
 }
 
-/// Ends what a link opened, or the link if nobody has opened it yet.
+/// Ends what a link opened, or the link if it is not opened yet.
 async fn end_session(cx: &Cx, row: &provider_session::Model) -> Result<bool> {
     use console_link::Column;
     let now: DateTime<Utc> = cx.app.clock.now();

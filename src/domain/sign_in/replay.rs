@@ -40,7 +40,7 @@ pub async fn use_assertion(
     insert_use(cx, row).await
 }
 
-/// Notes that a token is used now which nobody may use again.
+/// Notes that a token is used now, which counts once.
 ///
 /// # Errors
 /// As [`use_assertion`].

@@ -154,12 +154,13 @@ async fn sign_in_renews_what_was_kept() {
     assert_eq!(role_names(&again), ["Owner"]);
     assert_eq!(attention(world).await, Value::Null, "it is an ordinary membership again");
     // A suspended account is no holder, so nothing is kept for it.
-    let suspend = |_: &_, known: &serde_json::Map<String, Value>| {
+    user::change_user(&world.system(), ada, |_, known| {
         let mut changed = known.clone();
         changed.insert("active".into(), false.into());
         Ok(Some(changed))
-    };
-    user::change_user(&world.system(), ada, suspend).await.unwrap();
+    })
+    .await
+    .unwrap();
     world.days_pass(31);
     assert_eq!(sweep(world).await, (0, 1));
     sign_ins.end().await;
