@@ -282,76 +282,40 @@ fn odd_assertions_are_refused() {
     let good = Parts::default();
     let person = subject(&good_confirmation());
     let name = "<saml:NameID>ada</saml:NameID>";
-    type Change = Box<dyn FnOnce(&mut Parts)>;
-    let changes: Vec<(&str, Change)> = vec![
-        ("two subjects", {
-            let two = format!("{person}{}", person.replace(">ada<", ">eve<"));
-            Box::new(move |parts| parts.subject = two)
-        }),
-        ("two names", {
-            let two = person.replace(name, &format!("{name}<saml:NameID>eve</saml:NameID>"));
-            Box::new(move |parts| parts.subject = two)
-        }),
-        ("no name", {
-            let none = person.replace(name, "");
-            Box::new(move |parts| parts.subject = none)
-        }),
-        ("an empty name", {
-            let empty = person.replace(">ada<", "><");
-            Box::new(move |parts| parts.subject = empty)
-        }),
-        ("a name of elements", {
-            let element = person.replace(">ada<", "><saml:x></saml:x><");
-            Box::new(move |parts| parts.subject = element)
-        }),
+    let with_subject = |subject: String| Parts { subject, ..good.clone() };
+    let with_statements = |statements: String| Parts { statements, ..good.clone() };
+    let with_issuer = |issuer: String| Parts { issuer, ..good.clone() };
+    let with_attributes =
+        |assertion_attributes: String| Parts { assertion_attributes, ..good.clone() };
+    let two_names = person.replace(name, &format!("{name}<saml:NameID>eve</saml:NameID>"));
+    let over = format!(" SessionNotOnOrAfter=\"{}\"></saml:AuthnStatement>", at(-61));
+    let sealed = "<saml:AttributeStatement><saml:EncryptedAttribute></saml:EncryptedAttribute>\
+                  </saml:AttributeStatement>";
+    let two_issuers = format!("{}<saml:Issuer>https://evil.test</saml:Issuer>", good.issuer);
+    for (why, parts) in [
+        ("two subjects", { with_subject(format!("{person}{}", person.replace(">ada<", ">eve<"))) }),
+        ("no subject", with_subject(String::new())),
+        ("two names", with_subject(two_names)),
+        ("no name", with_subject(person.replace(name, ""))),
+        ("an empty name", with_subject(person.replace(">ada<", "><"))),
+        ("a name of elements", with_subject(person.replace(">ada<", "><saml:x></saml:x><"))),
         ("an encrypted name", {
-            let sealed = person.replace(name, "<saml:EncryptedID></saml:EncryptedID>");
-            Box::new(move |parts| parts.subject = sealed)
+            with_subject(person.replace(name, "<saml:EncryptedID></saml:EncryptedID>"))
         }),
-        ("two issuers", {
-            let two = format!("{}<saml:Issuer>https://evil.test</saml:Issuer>", good.issuer);
-            Box::new(move |parts| parts.issuer = two)
+        ("two issuers", with_issuer(two_issuers)),
+        ("another issuer", with_issuer(good.issuer.replace("idp.test", "evil.test"))),
+        ("version 1.1", with_attributes(good.assertion_attributes.replace("2.0", "1.1"))),
+        ("a later issue", with_attributes(good.assertion_attributes.replace(&at(0), &at(61)))),
+        ("no issue", with_attributes(good.assertion_attributes.replace(&at(0), ""))),
+        ("no statement", with_statements(String::new())),
+        ("a later statement", with_statements(good.statements.replace(&at(-60), &at(61)))),
+        ("a session that is over", {
+            with_statements(good.statements.replace("></saml:AuthnStatement>", &over))
         }),
-        ("another issuer", {
-            let other = good.issuer.replace("idp.test", "evil.test");
-            Box::new(move |parts| parts.issuer = other)
-        }),
-        ("of version 1.1", {
-            let old = good.assertion_attributes.replace("2.0", "1.1");
-            Box::new(move |parts| parts.assertion_attributes = old)
-        }),
-        ("issued in the future", {
-            let future = good.assertion_attributes.replace(&at(0), &at(61));
-            Box::new(move |parts| parts.assertion_attributes = future)
-        }),
-        ("never issued", {
-            let never = good.assertion_attributes.replace(&at(0), "");
-            Box::new(move |parts| parts.assertion_attributes = never)
-        }),
-        ("without a statement", Box::new(|parts| parts.statements = String::new())),
-        ("authenticated in the future", {
-            let future = good.statements.replace(&at(-60), &at(61));
-            Box::new(move |parts| parts.statements = future)
-        }),
-        ("of a session that is over", {
-            let over = good.statements.replace(
-                "></saml:AuthnStatement>",
-                &format!(" SessionNotOnOrAfter=\"{}\"></saml:AuthnStatement>", at(-61)),
-            );
-            Box::new(move |parts| parts.statements = over)
-        }),
-        ("with an encrypted attribute", {
-            let sealed = format!(
-                "{}<saml:AttributeStatement><saml:EncryptedAttribute></saml:EncryptedAttribute>\
-                 </saml:AttributeStatement>",
-                good.statements
-            );
-            Box::new(move |parts| parts.statements = sealed)
-        }),
-    ];
-    for (why, change) in changes {
-        let answer = provider.judge(change);
-        assert!(answer.is_err(), "an assertion {why} was accepted: {answer:?}");
+        ("an encrypted attribute", with_statements(format!("{}{sealed}", good.statements))),
+    ] {
+        let answer = provider.verify(&provider.respond(&parts));
+        assert!(answer.is_err(), "{why} was accepted: {answer:?}");
     }
 }
 
