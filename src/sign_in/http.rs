@@ -110,7 +110,7 @@ pub(super) async fn check_organization(cx: &Cx, slug: &str) -> Result<()> {
 }
 
 /// The UUID of a connection.
-fn parse_connection(text: &str) -> Result<Uuid> {
+pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
     Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
 }
 
