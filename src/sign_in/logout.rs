@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use entity::request_log::Outcome;
 use serde_json::json;
 
-use super::http::{client_ip, parse_connection, request_id};
+use super::http::parse_connection;
 use super::oidc::TokenVerifier;
 use super::submit::note_request;
 use crate::auth::policy::Actor;
@@ -24,6 +24,7 @@ use crate::domain::sign_in::replay;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, Result};
+use crate::request_head::{client_ip, request_id};
 
 /// The largest body: a token of 64 KiB, encoded.
 const MAX_BODY_BYTES: usize = 80 * 1024;
