@@ -41,6 +41,7 @@ pub mod metadata_refresh;
 pub mod notes;
 pub mod organization;
 pub mod organization_domain;
+pub mod provider_session;
 pub mod pull_source;
 pub mod pulled;
 pub mod reconciliation;
@@ -132,6 +133,7 @@ tables!(
     metadata_refresh.ConnectionId,
     organization,
     organization_domain.Id,
+    provider_session.LinkId,
     pull_source.ConnectionId,
     pulled.ResourceId,
     reconciliation.Id,

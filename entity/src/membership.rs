@@ -25,6 +25,8 @@ pub struct Model {
     pub expires_at: Option<DateTimeUtc>,
     /// closed by claims, and opened again when the organization leaves the mode of sign-ins
     pub set_aside: bool,
+    /// since when it stays although its claims are too old, for the last holder of a role
+    pub kept_since: Option<DateTimeUtc>,
 }
 
 /// What is said of the table.

@@ -60,6 +60,8 @@ mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
 mod m20261130_000062_failed_delivery;
 mod m20261130_000110_metadata_refresh;
+mod m20261130_000115_kept_claims;
+mod m20261130_000116_provider_session;
 mod m20261130_000130_stream_receiver;
 mod m20261130_000140_async_request_token;
 mod m20261130_000141_invitation_maker;
@@ -123,6 +125,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000061_setup_link_maker::Migration),
             Box::new(m20261130_000062_failed_delivery::Migration),
             Box::new(m20261130_000110_metadata_refresh::Migration),
+            Box::new(m20261130_000115_kept_claims::Migration),
+            Box::new(m20261130_000116_provider_session::Migration),
             Box::new(m20261130_000130_stream_receiver::Migration),
             Box::new(m20261130_000140_async_request_token::Migration),
             Box::new(m20261130_000141_invitation_maker::Migration),

@@ -174,6 +174,19 @@ impl AssertionSourceObject {
         let id = self.0.connection_id;
         Ok(format!("{url}/sign-in/{}?connection={id}", organization.slug))
     }
+
+    /// Where an OpenID provider says that a session there is over (back-channel logout): the
+    /// sessions of the console that came from it end. Null for another protocol.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn logout_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        if self.0.protocol != stored::Protocol::Oidc {
+            return Ok(None);
+        }
+        let cx = relay::cx(ctx)?;
+        let organization = organization::current_organization(cx).await?;
+        let (url, id) = (&cx.app.config.public_url, self.0.connection_id);
+        Ok(Some(format!("{url}/sign-in/{}/oidc/{id}/logout", organization.slug)))
+    }
 }
 
 /// What a connection knows of an OpenID provider, and which connection that is.

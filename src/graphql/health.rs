@@ -211,6 +211,9 @@ pub enum AttentionKind {
     Storage,
     /// At least 100 sign-ins failed within a day.
     SignInsFail,
+    /// Memberships stay although the sign-ins that made them are too old, because no other account
+    /// holds a management role.
+    ClaimsKept,
     /// Connections do not read their sources, because provisioning is turned off or not available.
     SourcesHeld,
     /// A destination does not take what it is told, or lags far behind.

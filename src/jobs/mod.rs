@@ -680,7 +680,13 @@ async fn purge_users(app: &Arc<App>) -> Result<()> {
 async fn close_due(app: &Arc<App>) -> Result<()> {
     let closed = expiry::close_due(app).await;
     log_changed(&closed, "closed mappings and grants that had passed their planned end");
-    let old = sign_in::expiry::end_old_claims(app).await;
+    let kept = sign_in::expiry::keep_last_holders(app).await;
+    log_changed(&kept, "kept memberships of last holders although their claims were too old");
+    // What could not be looked at must not end.
+    let old = match &kept {
+        Ok(_) => sign_in::expiry::end_old_claims(app).await,
+        Err(_) => Ok(0),
+    };
     log_changed(&old, "ended memberships of accounts whose claims were too old");
     let agreed = sign_in::close_agreed_findings(app).await;
     log_changed(&agreed, "compared again what sign-ins and SCIM say");
@@ -693,6 +699,7 @@ async fn close_due(app: &Arc<App>) -> Result<()> {
     run_all([
         ("closing mappings and grants past their planned end", closed.map(drop)),
         ("closing invitations", ended.map(drop)),
+        ("keeping what last holders need", kept.map(drop)),
         ("ending old claims", old.map(drop)),
         ("comparing claims again", agreed.map(drop)),
         ("closing findings about names", settled.map(drop)),
@@ -761,6 +768,10 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting old rows of the request log", request_log::delete_old_rows(app).await),
         ("deleting finished failures", review::forget_failures(app).await),
         ("deleting old idempotency keys", idempotency::forget_expired_keys(app).await.map(drop)),
+        (
+            "deleting sessions of identity providers that are over",
+            sign_in::provider_session::forget_ended_sessions(app).await.map(drop),
+        ),
         ("deleting old assertions", replay::forget_expired_assertions(app).await.map(drop)),
         ("deleting old sync runs", sync::lease::forget_old_runs(app).await),
         ("deleting old records of reads", reconcile::reads::forget_old_reads(app).await),

@@ -159,6 +159,9 @@ macro_rules! with_event_kinds {
             UserClaimsChanged = "user.claims_changed",
             /// What sign-ins said about an account became too old: it left the groups.
             UserClaimsExpired = "user.claims_expired",
+            /// What sign-ins said about an account became too old, but no other account holds
+            /// the management role `roleId`: the account stays in the group for now.
+            UserClaimsKept = "user.claims_kept",
             /// An account gained or lost roles by an earlier event, which `cause` names.
             UserAccessChanged = "user.access_changed",
             /// Accounts of an organization were deleted, a part of all.
@@ -418,6 +421,7 @@ impl EventKind {
             | Self::RoleGrantRemoved
             | Self::RoleGrantExpired => AccessEffect::Intervals,
             Self::UserUpdated
+            | Self::UserClaimsKept
             | Self::UserPurged
             | Self::UserProtected
             | Self::UserUnprotected
@@ -584,6 +588,7 @@ impl EventKind {
             | Self::UserAdopted
             | Self::UserClaimsChanged
             | Self::UserClaimsExpired
+            | Self::UserClaimsKept
             | Self::DeletionRequested
             | Self::DeletionCompleted
             | Self::DeletionStopped

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::answer::{SignInFailure, describe_sign_in};
+use super::logout::receive_logout;
 use super::relying_party;
 use super::relying_party::saml_service;
 use super::repeat;
@@ -46,6 +47,10 @@ pub fn build_router(app: Arc<App>) -> Router {
         .route(
             "/sign-in/{slug}/saml/{connection}/consume",
             post(saml_service::consume_response).fallback(refuse_method),
+        )
+        .route(
+            "/sign-in/{slug}/oidc/{connection}/logout",
+            post(receive_logout).fallback(refuse_method),
         )
         .layer(middleware::from_fn(limit_time))
         .with_state(app)
@@ -105,7 +110,7 @@ pub(super) async fn check_organization(cx: &Cx, slug: &str) -> Result<()> {
 }
 
 /// The UUID of a connection.
-fn parse_connection(text: &str) -> Result<Uuid> {
+pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
     Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
 }
 

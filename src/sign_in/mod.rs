@@ -9,6 +9,7 @@
 mod answer;
 pub mod graph;
 pub mod http;
+mod logout;
 pub mod oidc;
 pub mod probe;
 mod relying_party;

@@ -40,7 +40,7 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 29] = [
     ("domain::review::record", 1),
     ("domain::sign_in::directory_lookup", 1),
     ("domain::sign_in::evidence", 1),
-    ("domain::sign_in::expiry", 1),
+    ("domain::sign_in::expiry", 2),
     ("domain::signal::stream::notice", 1),
     ("domain::signal::work", 1),
     ("domain::sync", 1),

@@ -490,6 +490,21 @@ pub async fn end_own_session(cx: &Cx) -> Result<ApiKey> {
     .await
 }
 
+/// Ends a session of the console, because it ended where it came from. Returns whether it was live.
+pub(in crate::domain) async fn end_session_key(cx: &Cx, id: Uuid) -> Result<bool> {
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let key = lock_key(tx, id).await?;
+            let live = is_live(&key, tx.now_after(Some(key.created_at)));
+            if !live || key.purpose != KeyPurpose::ConsoleSession {
+                return Ok(Change::unchanged(false));
+            }
+            Ok(end_key(tx, key).await?.map(|_| true))
+        })
+    })
+    .await
+}
+
 const NO_SESSION: Error = Error::Unsupported(Cow::Borrowed(
     "only a session of the console ends like this; an API key is revoked with apiKeyRevoke, and a \
      token of an issuer ends by itself",

@@ -31,7 +31,7 @@ pub const LINK_LIFETIME: Duration = Duration::minutes(15);
 /// How long a link can be redeemed that a sign-in made.
 pub const SIGN_IN_LINK_LIFETIME: Duration = Duration::minutes(1);
 /// How long the session lasts that a link opens.
-const SESSION_LIFETIME: Duration = Duration::hours(8);
+pub(in crate::domain) const SESSION_LIFETIME: Duration = Duration::hours(8);
 
 /// A new link and its code, which is never available again.
 #[derive(Debug)]

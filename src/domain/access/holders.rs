@@ -117,11 +117,21 @@ pub(super) fn holder_ways(
 
 /// Whether any account holds `role` as this write sees it.
 pub(in crate::domain) async fn has_holder(cx: &Cx, tx: &Tx<'_>, role: Uuid) -> Result<bool> {
-    let sources = find_sources(cx, &tx.db, Some(role), AsOf::Now).await?;
-    let (ways, mut sql) = holder_ways(cx, Some(role), &sources, AsOf::Now);
+    has_holder_at(cx, tx, role, AsOf::Now).await
+}
+
+/// The same at another moment.
+pub(in crate::domain) async fn has_holder_at(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    role: Uuid,
+    moment: AsOf,
+) -> Result<bool> {
+    let sources = find_sources(cx, &tx.db, Some(role), moment).await?;
+    let (ways, mut sql) = holder_ways(cx, Some(role), &sources, moment);
     sql.push(&format!(
         "SELECT w.user_id FROM ({ways}) AS w {} LIMIT 1",
-        AsOf::Now.only_usable("w.user_id")
+        moment.only_usable("w.user_id")
     ));
     Ok(tx.db.query_one_raw(cx.build_statement(sql)).await?.is_some())
 }

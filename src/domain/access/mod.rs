@@ -40,13 +40,15 @@ pub use change_events::{announce_changes, announced_through};
 pub use diff::{RoleMove, find_role_moves};
 pub use explain::{HoldingExplanation, RoleGap, explain_access};
 pub use holders::{count_holders, list_holders};
-pub(super) use holders::{find_sources, has_holder};
+pub(super) use holders::{find_sources, has_holder, has_holder_at};
 pub use path::{AccessLink, WantedPath, find_paths, of_groups};
 
 /// The moment whose access is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
     Now,
+    /// As it will be at this instant if only what is planned ends until then.
+    Planned(DateTime<Utc>),
     /// As it was at this instant, with the changes of this instant.
     At(DateTime<Utc>),
     /// As it was at this instant, without the changes of this event.
@@ -58,7 +60,7 @@ impl AsOf {
     /// changes of the event `event`.
     fn open_condition(self, alias: &str, at: &str, event: &str) -> String {
         match self {
-            Self::Now => format!("{alias}.{IS_OPEN}"),
+            Self::Now | Self::Planned(_) => format!("{alias}.{IS_OPEN}"),
             Self::At(_) => interval::is_open_at(alias, at),
             Self::Without(..) => interval::is_open_without(alias, at, event),
         }
@@ -68,7 +70,7 @@ impl AsOf {
     /// its own.
     fn open_condition_parts(self, alias: &str) -> Vec<String> {
         let begun = match self {
-            Self::Now => return vec![self.open_condition(alias, "", "")],
+            Self::Now | Self::Planned(_) => return vec![self.open_condition(alias, "", "")],
             Self::At(_) => format!("{alias}.since <= $2"),
             Self::Without(..) => format!("{alias}.since <= $2 AND {alias}.opened_by <> $3"),
         };
@@ -82,7 +84,7 @@ impl AsOf {
     /// SQL: whether the account `u` may be used at this moment.
     fn usable_condition(self, at: &str, event: &str) -> String {
         match self {
-            Self::Now => "u.active = TRUE AND u.deleted_at IS NULL".into(),
+            Self::Now | Self::Planned(_) => "u.active = TRUE AND u.deleted_at IS NULL".into(),
             // A lookup for each account: with EXISTS, a planner would join all accounts that were
             // ever active.
             _ => format!(
@@ -97,7 +99,7 @@ impl AsOf {
     /// account's id.
     fn only_usable(self, id: &str) -> String {
         match self {
-            Self::Now => {
+            Self::Now | Self::Planned(_) => {
                 format!(
                     r#"JOIN "user" u ON u.organization_id = $1 AND u.id = {id} AND {}"#,
                     self.usable_condition("", "")
@@ -114,7 +116,7 @@ impl AsOf {
     /// SQL: the owner of the account `u` at this moment.
     fn owner_expression(self, at: &str, event: &str) -> String {
         match self {
-            Self::Now => "u.connection_id".into(),
+            Self::Now | Self::Planned(_) => "u.connection_id".into(),
             _ => format!(
                 "(SELECT v.connection_id FROM activation v WHERE v.organization_id = $1 AND \
                  v.user_id = u.id AND {} LIMIT 1)",
@@ -126,7 +128,7 @@ impl AsOf {
     /// SQL: the accounts of all connections at this moment, as rows of `id` and `connection_id`.
     fn owned_accounts(self) -> String {
         match self {
-            Self::Now => {
+            Self::Now | Self::Planned(_) => {
                 r#"(SELECT u.id, u.connection_id FROM "user" u WHERE u.organization_id = $1)"#
                     .into()
             }
@@ -143,7 +145,7 @@ impl AsOf {
     fn begin_sql(self, cx: &Cx) -> SqlBuilder {
         let (at, without) = match self {
             Self::Now => (cx.app.clock.now(), Uuid::nil()),
-            Self::At(at) => (at, Uuid::nil()),
+            Self::At(at) | Self::Planned(at) => (at, Uuid::nil()),
             Self::Without(at, event) => (at, event),
         };
         cx.sql([at.into(), without.into()])

@@ -4,7 +4,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self, ConnectionKind, ConnectionStatus};
-use entity::{adoption_proposal, api_key, failure, finding, role_grant, role_mapping, sync_run};
+use entity::{
+    adoption_proposal, api_key, failure, finding, membership, role_grant, role_mapping, sync_run,
+};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveEnum, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
@@ -92,6 +94,8 @@ pub enum ActionKind {
     Storage,
     /// Many sign-ins failed in the last day.
     SignInsFail,
+    /// Memberships stay although their claims are too old, for the last holder of a role.
+    ClaimsKept,
     /// Connections do not read their sources, because provisioning is not available in the
     /// organization.
     SourcesHeld,
@@ -164,6 +168,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(ownerless_key_item(cx).await?);
     items.extend(ending_access_items(cx).await?);
     items.extend(failed_sign_ins_item(cx).await?);
+    items.extend(kept_claims_item(cx).await?);
     items.extend(held_sources_item(cx, &live).await?);
     items.extend(destination_items(cx).await?);
     items.extend(domain_items(cx, &live).await?);
@@ -541,6 +546,21 @@ async fn failed_sign_ins_item(cx: &Cx) -> Result<Option<ActionItem>> {
                 you do not know it.";
     let item = ActionItem::new(ActionKind::SignInsFail, ActionUrgency::Warning, text, next);
     Ok(Some(ActionItem { count: n.unsigned_abs(), at: first, ..item }))
+}
+
+async fn kept_claims_item(cx: &Cx) -> Result<Option<ActionItem>> {
+    let kept = cx.find::<membership::Entity>().filter(membership::Column::Until.is_null());
+    let kept = kept.filter(membership::Column::KeptSince.is_not_null());
+    let Some((n, at)) = count_and_earliest(cx, kept, membership::Column::KeptSince).await? else {
+        return Ok(None);
+    };
+    let text = format!(
+        "{} kept although the sign-ins are too old: no other account holds a management role.",
+        count_with_noun(n, "membership")
+    );
+    let next = "Give the role to another account, or let the person sign in again.";
+    let item = ActionItem::new(ActionKind::ClaimsKept, ActionUrgency::Warning, text, next);
+    Ok(Some(ActionItem { count: n.unsigned_abs(), at: Some(at), ..item }))
 }
 
 async fn ending_access_items(cx: &Cx) -> Result<Vec<ActionItem>> {

@@ -48,11 +48,10 @@ pub(super) fn collect_keys(from: &SignInSource, groups: &[ClaimedGroup]) -> Resu
     let mut keys = GroupKeys::new();
     for claimed in groups {
         let key = crate::domain::check_text("groups", &claimed.key, 512)?;
-        let name = match (&claimed.display_name, from.source.group_identity) {
-            (Some(name), _) => Some(name.clone()),
-            // The name as it was said, before it is folded.
-            (None, GroupIdentity::DisplayName) => Some(key.clone()),
-            (None, _) => None,
+        let name = match from.source.group_identity {
+            // The name as it was said, before it is folded: a shorter one could be another group's.
+            GroupIdentity::DisplayName => Some(key.clone()),
+            GroupIdentity::ExternalId | GroupIdentity::Id => claimed.display_name.clone(),
         };
         let known = keys.entry(fold_key(from.source.group_identity, &key)).or_default();
         *known = known.take().or(name);

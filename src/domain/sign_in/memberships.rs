@@ -426,9 +426,10 @@ async fn lock_groups(
 }
 
 /// Moves the planned ends, except for break-glass accounts: these have none.
-const RENEW_SQL: &str = "UPDATE membership SET expires_at = CASE WHEN (SELECT u.protected \
-                         FROM \"user\" u WHERE u.organization_id = $1 \
-                         AND u.id = membership.user_id) THEN NULL ELSE $2 END \
+const RENEW_SQL: &str = "UPDATE membership SET kept_since = NULL, \
+                         expires_at = CASE WHEN (SELECT u.protected FROM \"user\" u \
+                         WHERE u.organization_id = $1 AND u.id = membership.user_id) \
+                         THEN NULL ELSE $2 END \
                          WHERE organization_id = $1 AND id {among} AND until IS NULL";
 
 async fn save_latest<C: ConnectionTrait>(db: &C, row: sign_in::Model) -> Result<()> {

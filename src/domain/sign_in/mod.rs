@@ -7,7 +7,8 @@
 //! change from one source of truth to another. [`replay`] lets an assertion count once, and
 //! [`takeover`] gives an account that a sign-in made to SCIM. [`directory_lookup`] plans questions
 //! to a directory for groups that a sign-in left out, and [`code`] brings the result of a sign-in
-//! here to an application. What must never enter: signatures, tokens and XML.
+//! here to an application. [`provider_session`] ends sessions here that ended at the identity
+//! provider. What must never enter: signatures, tokens and XML.
 
 mod assertion;
 mod claimed_groups;
@@ -20,6 +21,7 @@ mod explanation;
 mod memberships;
 pub mod mode;
 mod person;
+pub mod provider_session;
 pub mod replay;
 mod source;
 pub(in crate::domain) mod takeover;

@@ -27,7 +27,6 @@ pub async fn use_assertion(
     key: Option<&str>,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
-    use used_assertion::Column;
     let id = assertion.id.as_deref().unwrap_or_default();
     let caller = cx.actor.id().unwrap_or_default();
     let row = used_assertion::Model {
@@ -38,6 +37,48 @@ pub async fn use_assertion(
         key_hash: key.map(|key| vault::hash_secret(&format!("{caller}\0{key}"))),
         expires_at,
     };
+    insert_use(cx, row).await
+}
+
+/// Notes that a token is used now, which counts once.
+///
+/// # Errors
+/// As [`use_assertion`].
+pub async fn use_once(
+    cx: &Cx,
+    connection: Uuid,
+    id: &str,
+    fingerprint: [u8; 32],
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    let row = used_assertion::Model {
+        organization_id: cx.organization(),
+        connection_id: connection,
+        id_hash: vault::hash_secret(id),
+        fingerprint: fingerprint.to_vec(),
+        key_hash: None,
+        expires_at,
+    };
+    insert_use(cx, row).await
+}
+
+/// Takes a use back, because what should follow from it failed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn forget_use(cx: &Cx, connection: Uuid, id: &str) -> Result<()> {
+    use used_assertion::Column;
+    used_assertion::Entity::delete_many()
+        .filter(Column::OrganizationId.eq(cx.organization()))
+        .filter(Column::ConnectionId.eq(connection))
+        .filter(Column::IdHash.eq(vault::hash_secret(id)))
+        .exec(&cx.app.store.write)
+        .await?;
+    Ok(())
+}
+
+async fn insert_use(cx: &Cx, row: used_assertion::Model) -> Result<()> {
+    use used_assertion::Column;
     let once = OnConflict::columns([Column::OrganizationId, Column::ConnectionId, Column::IdHash])
         .do_nothing()
         .to_owned();
@@ -50,7 +91,7 @@ pub async fn use_assertion(
     }
     let known = cx
         .find::<used_assertion::Entity>()
-        .filter(Column::ConnectionId.eq(connection))
+        .filter(Column::ConnectionId.eq(row.connection_id))
         .filter(Column::IdHash.eq(row.id_hash.clone()));
     let known = known.one(&cx.app.store.write).await?;
     let repeated = known.is_some_and(|known| {

@@ -189,15 +189,15 @@ fn read_list(pointer: &str, provider: Provider, claims: &Map<String, Value>) -> 
 /// Adds a group, if it can be understood.
 fn add_group(item: &Value, provider: Provider, groups: &mut BTreeSet<ClaimedGroup>) -> bool {
     let Some(text) = item.as_str().map(str::trim) else { return false };
-    // Keycloak writes the path of a group, where the mapper is set to full paths.
+    // Keycloak writes the path of a group, where the mapper is set to full paths. The path is its
+    // name here, too: `/visitors/admins` must not pass for a group `admins`.
     let path = text.strip_prefix('/').filter(|_| provider == Provider::Keycloak);
     let key = path.unwrap_or(text);
     let fits = !key.is_empty()
         && key.chars().count() <= MAX_TEXT_LENGTH
         && !key.chars().any(char::is_control);
     if fits {
-        let display_name = path.and_then(|path| path.rsplit('/').next()).map(Into::into);
-        groups.insert(ClaimedGroup { key: key.to_owned(), display_name });
+        groups.insert(ClaimedGroup { key: key.to_owned(), display_name: None });
     }
     fits
 }
@@ -296,8 +296,7 @@ mod tests {
         let GroupClaims::Complete(listed) = groups_of(Provider::Keycloak, paths) else { panic!() };
         let listed: Vec<_> =
             listed.iter().map(|it| (it.key.as_str(), it.display_name.as_deref())).collect();
-        let expected =
-            [("plain", None), ("staff", Some("staff")), ("staff/nurses", Some("nurses"))];
+        let expected = [("plain", None::<&str>), ("staff", None), ("staff/nurses", None)];
         assert_eq!(listed, expected);
     }
 

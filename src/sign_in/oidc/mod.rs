@@ -5,6 +5,7 @@
 //! and audiences are those of the connection.
 
 mod claims;
+mod logout_token;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::domain::connection::Connection;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::domain::connection::assertion_source::oidc::OidcSettings;
 use crate::domain::sign_in::VerifiedAssertion;
+use crate::domain::sign_in::provider_session::ProviderSession;
 use crate::error::{Error, RefusalReason, Result};
 
 /// The longest token that is looked at. One with 200 groups has about 12 KiB.
@@ -116,11 +118,24 @@ impl<'a> TokenVerifier<'a> {
         nonce: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<VerifiedAssertion> {
+        self.verify_sign_in(token, nonce, now).await.map(|(verified, _)| verified)
+    }
+
+    /// The same, with the session at the identity provider.
+    ///
+    /// # Errors
+    /// As [`TokenVerifier::verify_id_token`].
+    pub async fn verify_sign_in(
+        &self,
+        token: &str,
+        nonce: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(VerifiedAssertion, Option<ProviderSession>)> {
         if token.len() > MAX_TOKEN_BYTES {
             let why = "the token is longer than 64 KiB";
             return Err(refused(RefusalReason::AssertionUnreadable, why));
         }
-        let claims = self.check_signature(token, now).await?;
+        let claims = self.check_signature(token, &["jwt"], now).await?;
         self.check_recipient(&claims)?;
         let issued_at = self.check_times(&claims, now)?;
         if let Some(nonce) = nonce
@@ -133,20 +148,30 @@ impl<'a> TokenVerifier<'a> {
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest(&SHA256, signed.as_bytes()).as_ref());
         let provider = self.connection.provider;
-        claims::read_assertion(&self.settings.claims, provider, &claims, fingerprint, issued_at)
+        let names = &self.settings.claims;
+        let said = claims::read_assertion(names, provider, &claims, fingerprint, issued_at)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let session = text("sub").map(|subject| ProviderSession { subject, session: text("sid") });
+        Ok((said, session))
     }
 
     /// The claims of a token that the issuer has signed, with a key and an algorithm of the
-    /// connection's choice.
-    async fn check_signature(&self, token: &str, now: DateTime<Utc>) -> Result<Map<String, Value>> {
+    /// connection's choice. `types` are the accepted values of the header `typ`.
+    async fn check_signature(
+        &self,
+        token: &str,
+        types: &[&str],
+        now: DateTime<Utc>,
+    ) -> Result<Map<String, Value>> {
         let header = decode_header(token).map_err(|_| {
             // The library knows no `none`.
             let why = "this is not a JWT with a signature by a public key";
             refused(RefusalReason::AssertionUnreadable, why)
         })?;
         // RFC 8725 section 3.11: an access token or a logout token is not an ID token.
-        if header.typ.as_deref().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt")) {
-            return Err(refused(RefusalReason::AssertionKind, "this is not an ID token"));
+        let fits = |typ: &str| types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted));
+        if header.typ.as_deref().is_some_and(|typ| !fits(typ)) {
+            return Err(refused(RefusalReason::AssertionKind, "this is another kind of token"));
         }
         // RFC 7515 section 4.1.11: extensions that must be understood, of which this server
         // supports none. A key that a token brings with it proves nothing.

@@ -42,6 +42,8 @@ use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol, SignInEnds};
 use crate::domain::sign_in::SignInOutcome;
 use crate::domain::sign_in::code;
+use crate::domain::sign_in::provider_session;
+use crate::domain::sign_in::provider_session::ProviderSession;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, RefusalReason, Result};
@@ -282,13 +284,20 @@ async fn complete_flow(
     let done = async {
         let token = redeem_at_provider(cx, accepting, &verifier, &metadata, code, &flow).await?;
         let now = cx.app.clock.now();
-        let verified = verifier.verify_id_token(&token, Some(&flow.nonce), now).await?;
-        submit::accept_verified(cx, accepting, verified).await
+        let (verified, session) = verifier.verify_sign_in(&token, Some(&flow.nonce), now).await?;
+        let outcome = submit::accept_verified(cx, accepting, verified).await?;
+        Ok::<_, Error>((outcome, session))
     };
     let done = done.await;
-    submit::note_sign_in(cx, Some(&accepting.connection), done.as_ref());
-    let outcome = done?;
-    finish_sign_in(cx, accepting, outcome, flow.redirect_url, flow.application_state).await
+    let outcome = done.as_ref().map(|(outcome, _)| outcome);
+    submit::note_sign_in(cx, Some(&accepting.connection), outcome);
+    let (outcome, session) = done?;
+    let ending = SignInEnding {
+        redirect_url: flow.redirect_url,
+        application_state: flow.application_state,
+        session,
+    };
+    finish_sign_in(cx, accepting, outcome, ending).await
 }
 
 /// Exchanges the code at the identity provider for an ID token.
@@ -347,14 +356,25 @@ async fn redeem_at_provider(
     })
 }
 
+/// Where a sign-in ends, and where it came from.
+#[derive(Default)]
+struct SignInEnding {
+    /// Where the application waits; none = the console.
+    redirect_url: Option<String>,
+    /// What the application wants back.
+    application_state: Option<String>,
+    /// The session at the identity provider, if it names one.
+    session: Option<ProviderSession>,
+}
+
 /// Sends the browser of a person who has signed in to where the sign-in was to end.
 async fn finish_sign_in(
     cx: &Cx,
     accepting: &AcceptingConnection,
     outcome: SignInOutcome,
-    redirect_url: Option<String>,
-    application_state: Option<String>,
+    ending: SignInEnding,
 ) -> Result<Response, SignInFailure> {
+    let SignInEnding { redirect_url, application_state, session } = ending;
     let Some(user) = outcome.user.filter(|_| outcome.active) else {
         let refusal =
             outcome.refusal.map(|refusal| Error::Held { reason: refusal.reason, why: refusal.why });
@@ -384,6 +404,10 @@ async fn finish_sign_in(
                 return Err(refused(RefusalReason::Forbidden, why).into());
             }
             let link = console_link::create_sign_in_link(cx, user, permissions).await?;
+            if let Some(session) = &session {
+                let connection = accepting.connection.id;
+                provider_session::note_session(cx, connection, &link.link, session).await?;
+            }
             mark = Some(set_link_mark(&cx.app, &link.code));
             Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
         }

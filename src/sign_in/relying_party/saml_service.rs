@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 
 use super::{
-    BeginQuery, FLOW_LIFETIME, SignInFlow, check_browser_address, find_offered, finish_sign_in,
-    open_flow, open_organization, random_text, redirect, seal_flow, set_cookie, show,
+    BeginQuery, FLOW_LIFETIME, SignInEnding, SignInFlow, check_browser_address, find_offered,
+    finish_sign_in, open_flow, open_organization, random_text, redirect, seal_flow, set_cookie,
+    show,
 };
 use crate::context::{App, Cx};
 use crate::domain::connection::assertion_source::AcceptingConnection;
@@ -119,7 +120,8 @@ pub(in crate::sign_in) async fn consume_response(
             Some(flow) => (flow.redirect_url, flow.application_state),
             None => (None, None),
         };
-        finish_sign_in(&cx, &accepting, outcome, target, state).await
+        let ending = SignInEnding { redirect_url: target, application_state: state, session: None };
+        finish_sign_in(&cx, &accepting, outcome, ending).await
     };
     let mut response = show(done.await);
     // Whatever came of it: this sign-in is over.

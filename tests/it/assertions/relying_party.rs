@@ -19,7 +19,7 @@ fn browser() -> Client {
 }
 
 /// A provider with a page to sign in, and a connection that trusts it.
-async fn provide(world: &World) -> (Issuer, Key, String) {
+pub(super) async fn provide(world: &World) -> (Issuer, Key, String) {
     provide_with(world, &["IAM_READ", "AUDIT_READ"]).await
 }
 
@@ -40,19 +40,19 @@ async fn provide_with(world: &World, permissions: &[&str]) -> (Issuer, Key, Stri
 }
 
 /// A sign-in that has begun: where the browser is sent, with its parameters, and the cookie.
-struct Begun {
-    url: Url,
-    cookie: String,
+pub(super) struct Begun {
+    pub(super) url: Url,
+    pub(super) cookie: String,
 }
 
 impl Begun {
-    fn parameter(&self, name: &str) -> String {
+    pub(super) fn parameter(&self, name: &str) -> String {
         let found = self.url.query_pairs().find(|(known, _)| known == name);
         found.unwrap_or_else(|| panic!("no {name} in {}", self.url)).1.into_owned()
     }
 }
 
-async fn begin(world: &World, query: &str) -> Begun {
+pub(super) async fn begin(world: &World, query: &str) -> Begun {
     let url = format!("{}/sign-in/acme{query}", world.address);
     let answer = Answer::of(browser().get(url).send().await.unwrap()).await.is(303);
     let cookie = answer.header("set-cookie").to_owned();
@@ -75,7 +75,7 @@ fn link_cookie(done: &Answer) -> String {
     line.split(';').next().unwrap().to_owned()
 }
 
-async fn come_back(world: &World, cookie: &str, query: &str) -> Answer {
+pub(super) async fn come_back(world: &World, cookie: &str, query: &str) -> Answer {
     // The cookie's value begins with the connection.
     let id = cookie.split_once('=').and_then(|(_, value)| value.split_once('.'));
     let id = id.map_or("00000000-0000-0000-0000-000000000000", |(id, _)| id);
@@ -87,7 +87,15 @@ async fn come_back_to(world: &World, path: &str, cookie: &str, query: &str) -> A
     Answer::of(browser().get(url).header("cookie", cookie).send().await.unwrap()).await
 }
 
-fn claims(world: &World, issuer: &Issuer, begun: &Begun) -> Value {
+/// Opens the console by the link to which a sign-in has sent the browser.
+pub(super) async fn open_link(world: &World, done: &Answer) -> Answer {
+    let code = done.header("location").split_once("#link=").unwrap().1;
+    let url = format!("{}/console/redeem", world.address);
+    let request = browser().post(url).header("cookie", link_cookie(done));
+    Answer::of(request.json(&json!({ "code": code })).send().await.unwrap()).await
+}
+
+pub(super) fn claims(world: &World, issuer: &Issuer, begun: &Begun) -> Value {
     let now = world.app.clock.now().timestamp();
     json!({ "iss": issuer.url, "aud": "rolecall", "sub": "7", "preferred_username": "ada",
         "iat": now, "exp": now + 300, "nonce": begun.parameter("nonce") })
@@ -189,11 +197,8 @@ async fn session_loses_streams_and_decisions_with_role() {
     issuer.shows("/token", Page::Json(json!({ "id_token": token })));
     let query = format!("code=c&state={}", begun.parameter("state"));
     let back = come_back(&world, &begun.cookie, &query).await.is(303);
-    let code = back.header("location").split_once("#link=").unwrap().1.to_owned();
-    let url = format!("{}/console/redeem", world.address);
-    let request = browser().post(url).header("cookie", link_cookie(&back));
-    let opened = request.json(&json!({ "code": code })).send().await.unwrap();
-    let session = Answer::of(opened).await.is(200).body["token"].as_str().unwrap().to_owned();
+    let opened = open_link(&world, &back).await.is(200);
+    let session = opened.body["token"].as_str().unwrap().to_owned();
     let list_streams = async || {
         let url = format!("{}/ssf/acme/streams", world.address);
         Answer::of(browser().get(url).bearer_auth(&session).send().await.unwrap()).await

@@ -79,3 +79,89 @@ async fn claims_spare_protected_accounts() {
     assert_eq!(world.count(ends, []).await, 3);
     sign_ins.end().await;
 }
+
+/// What the sweep of each minute does with claims.
+async fn sweep(world: &World) -> (u64, u64) {
+    let kept = sign_in::expiry::keep_last_holders(&world.app).await.unwrap();
+    (kept, sign_in::expiry::end_old_claims(&world.app).await.unwrap())
+}
+
+async fn attention(world: &World) -> Value {
+    let query = "{ organization { attention { kind count message nextStep } } }";
+    let answer = world.graphql(query, json!({})).await;
+    let items = answer["data"]["organization"]["attention"].as_array().unwrap().clone();
+    items.into_iter().find(|item| item["kind"] == "CLAIMS_KEPT").unwrap_or_default()
+}
+
+#[tokio::test]
+async fn old_claims_spare_the_last_holder() {
+    let sign_ins = with_management_role().await;
+    let world = &sign_ins.world;
+    let ada = new_account(world, "ada").await;
+    let grace = new_account(world, "grace").await;
+    let now = world.app.clock.now();
+    sign_ins.accept(complete("ada", &["admins", "staff"], now)).await;
+    sign_ins.accept(complete("grace", &["admins", "staff"], now)).await;
+    let cx = &world.system();
+    let holders = || async {
+        let held = access::of_users(cx, &[ada, grace], access::AsOf::Now).await.unwrap();
+        held.into_keys().collect::<Vec<_>>()
+    };
+    // A little before the end one of the two is chosen, so that the role is never without a holder.
+    world.days_pass(30);
+    world.app.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(holders().await, Vec::<Uuid>::new(), "no sweep came in time");
+    assert_eq!(sweep(world).await, (1, 2));
+    let left = holders().await;
+    assert_eq!(left.len(), 1);
+    let (last, gone) = if left == [ada] { (ada, grace) } else { (grace, ada) };
+    // Of the last holder's memberships only the one that gives the role stays.
+    assert_eq!(sign_ins.groups_of(last).await, BTreeSet::from(["admins".to_owned()]));
+    assert_eq!(sign_ins.groups_of(gone).await, BTreeSet::new());
+    let told = claim_events(world, last).await;
+    assert_eq!(told, ["user.claims_changed", "user.claims_kept", "user.claims_expired"]);
+    let item = attention(world).await;
+    assert_eq!(item["count"], 1, "{item}");
+    // Day by day, without another event.
+    for _ in 0..3 {
+        world.days_pass(1);
+        assert_eq!(sweep(world).await, (1, 0));
+        assert_eq!(holders().await, [last]);
+    }
+    assert_eq!(claim_events(world, last).await.len(), 3);
+    // Another holder comes: what was kept ends by its planned end.
+    let name = if gone == ada { "ada" } else { "grace" };
+    sign_ins.accept(complete(name, &["admins"], world.app.clock.now())).await;
+    world.days_pass(2);
+    assert_eq!(sweep(world).await, (0, 1));
+    assert_eq!(holders().await, [gone]);
+    assert_eq!(attention(world).await, Value::Null);
+    sign_ins.end().await;
+}
+
+#[tokio::test]
+async fn sign_in_renews_what_was_kept() {
+    let sign_ins = with_management_role().await;
+    let world = &sign_ins.world;
+    let ada = new_account(world, "ada").await;
+    sign_ins.accept(complete("ada", &["admins"], world.app.clock.now())).await;
+    // Before the end: nobody notices.
+    world.days_pass(30);
+    world.app.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(sweep(world).await, (1, 0));
+    assert_eq!(attention(world).await["count"], 1);
+    let again = sign_ins.accept(complete("ada", &["admins"], world.app.clock.now())).await;
+    assert_eq!(role_names(&again), ["Owner"]);
+    assert_eq!(attention(world).await, Value::Null, "it is an ordinary membership again");
+    // A suspended account is no holder, so nothing is kept for it.
+    user::change_user(&world.system(), ada, |_, known| {
+        let mut changed = known.clone();
+        changed.insert("active".into(), false.into());
+        Ok(Some(changed))
+    })
+    .await
+    .unwrap();
+    world.days_pass(31);
+    assert_eq!(sweep(world).await, (0, 1));
+    sign_ins.end().await;
+}

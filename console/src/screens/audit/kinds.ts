@@ -136,6 +136,7 @@ const actions: Record<EventAction, true> = {
   INVITATION_REDEEMED: true,
   USER_CLAIMS_CHANGED: true,
   USER_CLAIMS_EXPIRED: true,
+  USER_CLAIMS_KEPT: true,
   INVITATION_REVOKED: true,
   INVITATION_EXPIRED: true,
   OTHER: true,

@@ -6,6 +6,7 @@
 pub(in crate::domain) mod certificate_end;
 pub mod metadata_refresh;
 pub mod oidc;
+pub mod person_names;
 pub mod saml;
 pub mod service_key;
 

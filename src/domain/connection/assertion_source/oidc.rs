@@ -5,6 +5,7 @@ use entity::assertion_source::Model as AssertionSource;
 use entity::connection::Provider;
 use serde::{Deserialize, Serialize};
 
+use super::person_names::{PersonNames, PersonNamesEdit};
 use crate::auth::policy::{Permission, Permissions};
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::error::{Error, Mistakes, Result, Rule};
@@ -62,21 +63,9 @@ impl SigningAlgorithm {
 }
 
 /// Which claims say what: JSON Pointers (RFC 6901) into the token; none = no claim says it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClaimPointers {
-    pub subject: String,
-    pub user_name: String,
-    pub email: Option<String>,
-    pub email_verified: Option<String>,
-    pub display_name: Option<String>,
-    pub given_name: Option<String>,
-    pub family_name: Option<String>,
-    /// The groups of the person.
-    pub groups: Option<String>,
-    /// The roles of the person, which count as groups.
-    pub roles: Option<String>,
-}
+pub type ClaimPointers = PersonNames<String>;
+/// The changes of the names of claims.
+pub type ClaimPointerEdit = PersonNamesEdit<String>;
 
 impl ClaimPointers {
     /// The claims of a provider as its documentation names them.
@@ -331,40 +320,6 @@ pub(super) fn check_redirect(field: &'static str, value: &str) -> Result<()> {
     }
 }
 
-/// The changes of the names of claims: the outer none = unchanged; the inner none = no claim.
-#[derive(Debug, Clone, Default)]
-pub struct ClaimPointerEdit {
-    pub subject: Option<String>,
-    pub user_name: Option<String>,
-    pub email: Option<Option<String>>,
-    pub email_verified: Option<Option<String>>,
-    pub display_name: Option<Option<String>>,
-    pub given_name: Option<Option<String>>,
-    pub family_name: Option<Option<String>>,
-    pub groups: Option<Option<String>>,
-    pub roles: Option<Option<String>>,
-}
-
-impl ClaimPointerEdit {
-    /// The names after this edit.
-    pub fn apply_to(&self, known: ClaimPointers) -> ClaimPointers {
-        fn or<T: Clone>(given: &Option<T>, known: T) -> T {
-            given.clone().unwrap_or(known)
-        }
-        ClaimPointers {
-            subject: or(&self.subject, known.subject),
-            user_name: or(&self.user_name, known.user_name),
-            email: or(&self.email, known.email),
-            email_verified: or(&self.email_verified, known.email_verified),
-            display_name: or(&self.display_name, known.display_name),
-            given_name: or(&self.given_name, known.given_name),
-            family_name: or(&self.family_name, known.family_name),
-            groups: or(&self.groups, known.groups),
-            roles: or(&self.roles, known.roles),
-        }
-    }
-}
-
 /// The wanted Microsoft Graph; none = what follows from the issuer.
 #[derive(Debug, Clone, Default)]
 pub struct GraphEdit {
@@ -442,9 +397,13 @@ impl OidcEdit {
     }
 }
 
-/// Where a tenant of Entra ID gives tokens: its issuer is `https://login…/{tenant}/v2.0`.
-fn entra_token_url(issuer: &str) -> String {
+/// Where a tenant of Entra ID gives tokens: its issuer is `https://login…/{tenant}/v2.0`, and in
+/// tokens of version 1 `https://sts.windows.net/{tenant}/`.
+pub(super) fn entra_token_url(issuer: &str) -> String {
     let tenant = issuer.trim_end_matches('/');
+    if let Some(tenant) = tenant.strip_prefix("https://sts.windows.net/") {
+        return format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
+    }
     let tenant = tenant.strip_suffix("/v2.0").unwrap_or(tenant);
     format!("{tenant}/oauth2/v2.0/token")
 }
@@ -503,6 +462,7 @@ mod tests {
         assert_eq!(graph.base_url, MICROSOFT_GRAPH);
         let expected = "https://login.microsoftonline.com/8f1c/oauth2/v2.0/token";
         assert_eq!(graph.token_url, expected);
+        assert_eq!(entra_token_url("https://sts.windows.net/8f1c/"), expected);
     }
 
     #[test]

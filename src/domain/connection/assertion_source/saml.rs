@@ -12,6 +12,7 @@ use super::oidc::{
     DEFAULT_SKEW_SECONDS, GraphClient, GraphEdit, GraphSettings, MAX_SKEW_SECONDS, MICROSOFT_GRAPH,
     check_address, check_redirect, check_word, permission_names,
 };
+use super::person_names::{PersonNames, PersonNamesEdit};
 use crate::auth::policy::{Permission, Permissions};
 use crate::error::{Error, Mistakes, Result, Rule};
 
@@ -20,24 +21,11 @@ const MAX_TEXT_LENGTH: usize = 2_048;
 /// The most audiences or addresses of a connection.
 const MAX_ENTRIES: usize = 50;
 
-/// Which attributes say what; none = no attribute says it. An attribute is found by its `Name`, or
-/// else by its `FriendlyName`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SamlAttributes {
-    /// The person's id; none = the `NameID`.
-    pub subject: Option<String>,
-    /// The name with which the person signs in; none = the `NameID`.
-    pub user_name: Option<String>,
-    pub email: Option<String>,
-    pub email_verified: Option<String>,
-    pub display_name: Option<String>,
-    pub given_name: Option<String>,
-    pub family_name: Option<String>,
-    pub groups: Option<String>,
-    /// Roles count as groups.
-    pub roles: Option<String>,
-}
+/// Which attributes say what; none = no attribute says it, or the `NameID` does. An attribute is
+/// found by its `Name`, or else by its `FriendlyName`.
+pub type SamlAttributes = PersonNames<Option<String>>;
+/// The changes of the names of attributes.
+pub type SamlAttributeEdit = PersonNamesEdit<Option<String>>;
 
 impl SamlAttributes {
     /// The names that the provider documents.
@@ -338,40 +326,6 @@ impl SamlMetadata {
     }
 }
 
-/// The changes of the names of attributes: the outer none = unchanged; the inner none = no
-/// attribute, or the `NameID`.
-#[derive(Debug, Clone, Default)]
-pub struct SamlAttributeEdit {
-    pub subject: Option<Option<String>>,
-    pub user_name: Option<Option<String>>,
-    pub email: Option<Option<String>>,
-    pub email_verified: Option<Option<String>>,
-    pub display_name: Option<Option<String>>,
-    pub given_name: Option<Option<String>>,
-    pub family_name: Option<Option<String>>,
-    pub groups: Option<Option<String>>,
-    pub roles: Option<Option<String>>,
-}
-
-impl SamlAttributeEdit {
-    fn apply_to(&self, known: SamlAttributes) -> SamlAttributes {
-        fn or<T: Clone>(given: &Option<T>, known: T) -> T {
-            given.clone().unwrap_or(known)
-        }
-        SamlAttributes {
-            subject: or(&self.subject, known.subject),
-            user_name: or(&self.user_name, known.user_name),
-            email: or(&self.email, known.email),
-            email_verified: or(&self.email_verified, known.email_verified),
-            display_name: or(&self.display_name, known.display_name),
-            given_name: or(&self.given_name, known.given_name),
-            family_name: or(&self.family_name, known.family_name),
-            groups: or(&self.groups, known.groups),
-            roles: or(&self.roles, known.roles),
-        }
-    }
-}
-
 /// The changes of a SAML provider; none = unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct SamlEdit {
@@ -415,12 +369,10 @@ impl GraphClientEdit {
 /// Where a tenant of Entra ID gives tokens: its entity id is `https://sts.windows.net/{tenant}/`.
 /// Nothing for another entity id, so that the address must be given.
 fn entra_token_url(entity_id: &str) -> String {
-    match entity_id.strip_prefix("https://sts.windows.net/") {
-        Some(tenant) => {
-            let tenant = tenant.trim_end_matches('/');
-            format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token")
-        }
-        None => String::new(),
+    if entity_id.starts_with("https://sts.windows.net/") {
+        super::oidc::entra_token_url(entity_id)
+    } else {
+        String::new()
     }
 }
 
