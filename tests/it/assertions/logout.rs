@@ -3,10 +3,12 @@
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::relying_party::{begin, claims, come_back, open_link, provide};
 use super::{connect, world};
 use crate::issuers::{Issuer, Key, Page, but};
+use crate::saml_sign_ins::FORM;
 use crate::world::{Answer, World};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -66,7 +68,9 @@ fn logout_token(key: &Key, claims: &Value) -> String {
 
 async fn post_form(world: &World, path: &str, form: &[(&str, &str)]) -> Answer {
     let url = format!("{}{path}", world.address);
-    Answer::of(Client::new().post(url).form(form).send().await.unwrap()).await
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = Client::new().post(url).header("Content-Type", FORM).body(body);
+    Answer::of(request.send().await.unwrap()).await
 }
 
 /// The path at which the connection's provider says that a session is over.
