@@ -3,12 +3,11 @@
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
 use super::relying_party::{begin, claims, come_back, open_link, provide};
 use super::{connect, world};
 use crate::issuers::{Issuer, Key, Page, but};
-use crate::saml_sign_ins::FORM;
+use crate::saml_sign_ins::{FORM, form_body};
 use crate::world::{Answer, World};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -68,8 +67,7 @@ fn logout_token(key: &Key, claims: &Value) -> String {
 
 async fn post_form(world: &World, path: &str, form: &[(&str, &str)]) -> Answer {
     let url = format!("{}{path}", world.address);
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    let request = Client::new().post(url).header("Content-Type", FORM).body(body);
+    let request = Client::new().post(url).header("Content-Type", FORM).body(form_body(form));
     Answer::of(request.send().await.unwrap()).await
 }
 
