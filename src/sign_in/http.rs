@@ -19,7 +19,7 @@ use super::logout::receive_logout;
 use super::relying_party;
 use super::relying_party::saml_service;
 use super::repeat;
-use super::submit::{SubmittedAssertion, submit_assertion};
+use super::submit::{SubmittedAssertion, parse_connection, submit_assertion};
 use crate::context::{App, Cx, run_within};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Noun, Result};
@@ -107,11 +107,6 @@ pub(super) async fn check_organization(cx: &Cx, slug: &str) -> Result<()> {
     } else {
         Err(Error::not_found(Noun::Organization))
     }
-}
-
-/// The UUID of a connection.
-pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
-    Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
 }
 
 async fn read_assertion(

@@ -12,9 +12,8 @@ use axum::response::{IntoResponse, Response};
 use entity::request_log::Outcome;
 use serde_json::json;
 
-use super::http::parse_connection;
 use super::oidc::TokenVerifier;
-use super::submit::note_request;
+use super::submit::{note_request, parse_connection};
 use crate::auth::policy::Actor;
 use crate::context::{App, Cx};
 use crate::domain::connection::assertion_source;

@@ -20,7 +20,7 @@ use crate::domain::sign_in;
 use crate::domain::sign_in::directory_lookup::request_lookup;
 use crate::domain::sign_in::replay;
 use crate::domain::sign_in::{GroupClaims, SignInOutcome, VerifiedAssertion};
-use crate::error::{Error, RefusalReason, Result};
+use crate::error::{Error, Noun, RefusalReason, Result};
 
 /// What an application got at a sign-in.
 #[derive(Clone, PartialEq, Eq)]
@@ -303,4 +303,9 @@ pub(super) fn note_request(
         source: None,
     };
     cx.app.requests.note_request(kind, RequestCount::single(now, Some(cx.request_id), user));
+}
+
+/// The UUID of a connection.
+pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
+    Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
 }
