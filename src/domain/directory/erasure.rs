@@ -57,8 +57,9 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
 }
 
 /// Erases everything in the personal columns of all tables (`entity::notes`) that belongs to these
-/// accounts, which the caller has locked. Accounts that are still live are deleted, too. Returns what
-/// else events were about that were emptied: the event of the erasure lists it as `alsoErased`.
+/// accounts, which the caller has locked. Accounts that are still live are deleted, too. Returns
+/// what else events were about that were emptied: the event of the erasure lists it as
+/// `alsoErased`.
 pub(in crate::domain) async fn erase_users(
     cx: &Cx,
     tx: &Tx<'_>,
