@@ -47,6 +47,9 @@ interface WorkbenchProps<Row extends { id: string }> {
 }
 
 const STORAGE_KEY = 'rolecall.shortcuts';
+/** For so long after a decision the focus is looked for. */
+const FOCUS_LOOK_MILLISECONDS = 50;
+const MAX_FOCUS_LOOKS = 40;
 
 function shortcutsWanted(): boolean {
   try {
@@ -149,24 +152,23 @@ export function Workbench<Row extends { id: string }>(props: WorkbenchProps<Row>
   }, [wanted]);
 
   // When the focused entry goes, the focus goes on to the next one instead of to the top of the page: as soon as the
-  // dialog in which that was decided is closed, too.
+  // dialog in which that was decided is closed, which takes the focus along when it goes.
   const currentId = current?.id;
   const before = useRef<string>(undefined);
   useEffect(() => {
+    // While the list is read again there is none.
+    if (currentId === undefined) return undefined;
     const gone = before.current !== undefined && before.current !== currentId;
     before.current = currentId;
-    if (!gone || currentId === undefined) return undefined;
-    let frame = 0;
-    const look = () => {
-      const focused = document.activeElement ?? document.body;
-      if (document.querySelector('[role=dialog], [role=alertdialog]')) frame = requestAnimationFrame(look);
-      else if (focused === document.body) focusLine(currentId);
-    };
-    const timer = setTimeout(look, 50);
-    return () => {
-      clearTimeout(timer);
-      cancelAnimationFrame(frame);
-    };
+    if (!gone) return undefined;
+    let looks = 0;
+    const timer = setInterval(() => {
+      if (document.querySelector('[role=dialog], [role=alertdialog]')) return;
+      if (document.activeElement === null || document.activeElement === document.body) focusLine(currentId);
+      looks += 1;
+      if (looks === MAX_FOCUS_LOOKS) clearInterval(timer);
+    }, FOCUS_LOOK_MILLISECONDS);
+    return () => clearInterval(timer);
   }, [currentId]);
 
   const shownChecked = rows.filter((row) => checked.has(row.id)).map((row) => row.id);
