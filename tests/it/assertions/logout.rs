@@ -73,8 +73,8 @@ async fn post_form(world: &World, path: &str, form: &[(&str, &str)]) -> Answer {
 
 /// The path at which the connection's provider says that a session is over.
 async fn logout_path(world: &World, id: &str) -> String {
-    let query = "query($c: ID!) { node(id: $c) { ... on Connection { assertionSource { logoutUrl \
-                 } } } }";
+    let query = "query($c: ID!) { node(id: $c) { ... on IdentitySource { assertionSource { \
+                 logoutUrl } } } }";
     let found = world.graphql(query, json!({ "c": id })).await;
     let url = found["data"]["node"]["assertionSource"]["logoutUrl"].as_str();
     let url = url.unwrap_or_else(|| panic!("{found:#}"));

@@ -45,6 +45,13 @@ async fn claimed_groups(world: &World, connection: Uuid, column: &str) -> BTreeS
 #[tokio::test]
 async fn documented_tokens_give_roles() {
     let world = world().await;
+    // Accounts of Google count only inside proven domains.
+    let domains = organization::OrganizationSettings {
+        verified_domains: Some(vec!["acme.example".into()]),
+        ..Default::default()
+    };
+    organization::update_organization(&world.system(), domains).await.unwrap();
+    world.execute("UPDATE organization_domain SET state = 'PROVEN'", []).await;
     let app = key_with(&world.acme, "ASSERTION_WRITE").await;
     for (n, text) in TOKENS.into_iter().enumerate() {
         let recorded: Value = serde_json::from_str(text).unwrap();
