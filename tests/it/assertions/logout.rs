@@ -227,7 +227,7 @@ async fn replayed_logout_spares_later_sessions() {
     let second = open_session(&world, &issuer, &key, person).await;
     post_form(&world, &path, &[("logout_token", &token)]).await.is(400);
     // Nor at another server.
-    let world = world.restart().await;
+    let world = world.restart_with(|config| config.pull_private_addresses = true).await;
     post_form(&world, &path, &[("logout_token", &token)]).await.is(400);
     assert!(is_open(&world, &second).await);
     world.app.clock.advance(std::time::Duration::from_secs(240));
