@@ -1,5 +1,4 @@
-//! Back-channel logout: a provider ends the sessions of the console that came from it, and nobody
-//! else does.
+//! Back-channel logout: only the provider that a session of the console came from ends it.
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -97,7 +96,7 @@ async fn provider_ends_console_sessions() {
         let token = logout_token(&key, &logout_claims(&world, &issuer, changes));
         post_form(&world, &path, &[("logout_token", &token)]).await
     };
-    // A session that nobody knows, and one of another person.
+    // An unknown session, and the session of another person.
     end(json!({ "sid": "unknown" })).await.is(200);
     end(json!({ "sid": "a1", "sub": "8" })).await.is(200);
     assert!(is_open(&world, &one).await && is_open(&world, &other).await);
@@ -110,7 +109,7 @@ async fn provider_ends_console_sessions() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0]["actor_kind"], "CONNECTION", "{told:?}");
     assert!(told[0].to_string().contains("back-channel logout"), "{told:?}");
-    // All of a person's; a link that nobody has opened yet, too.
+    // All sessions of a person, and a link that was not opened yet.
     let waiting = sign_in(&world, &issuer, &key, ada("a3")).await;
     end(json!({ "sub": "7" })).await.is(200);
     assert!(!is_open(&world, &two).await);
@@ -166,8 +165,8 @@ async fn forged_logouts_end_nothing() {
     for (why, change) in changed {
         refused(&logout_token(&key, &but(&good(), change)), why).await;
     }
-    let nobody = logout_claims(&world, &issuer, json!({}));
-    refused(&logout_token(&key, &nobody), "neither a person nor a session").await;
+    let unnamed = logout_claims(&world, &issuer, json!({}));
+    refused(&logout_token(&key, &unnamed), "neither a person nor a session").await;
     for (why, header) in [
         ("none", json!({ "alg": "none", "kid": "one", "typ": "logout+jwt" })),
         ("an access token", json!({ "alg": "RS256", "kid": "one", "typ": "at+jwt" })),
