@@ -150,7 +150,7 @@ const USERS: &str = "SELECT json_build_object('data', json_build_object('organiz
               WHERE s.account_id = a.id ORDER BY t.id LIMIT 5) g)),
     'roles', (SELECT json_agg(json_build_object('role', json_build_object('id', r.id, 'name', r.name)))
       FROM membership s JOIN mapping m ON m.team_id = s.team_id JOIN role r ON r.id = m.role_id
-      WHERE s.account_id = a.id))))))))::text
+      WHERE s.account_id = a.id)))))))::text
   FROM (SELECT id, user_name, active, document, updated_at FROM account ORDER BY id LIMIT 25) a";
 
 const USER: &str = "SELECT json_build_object('data', json_build_object('organization', json_build_object(
