@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use axum::extract::{Path, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::body::read_group_body;
+use super::entity_tag::{BorrowedValue, EntityTag, Preconditions};
 use super::query::ListParams;
 use crate::buffers::last_reads::Kind;
 use crate::context::Cx;
@@ -19,8 +20,7 @@ use crate::error::{Error, Noun, Result};
 use crate::identity::document;
 use crate::identity::document::{MemberChange, Projection};
 use crate::scim::http::{
-    Preconditions, ScimBody, ScimCaller, ScimFailure, etag, format_date, json_response, parse_id,
-    resource_response,
+    ScimBody, ScimCaller, ScimFailure, format_date, json_response, parse_id, resource_response,
 };
 use crate::scim::observe::classify;
 use crate::scim::{http, patch as patching, reads};
@@ -67,8 +67,12 @@ pub async fn handle_get_group(
     headers: HeaderMap,
 ) -> HandlerResult {
     let group = group::get_group(&caller.cx, parse_group_id(&path.1)?).await?;
-    if Preconditions::from_headers(&headers).is_not_modified(group.version) {
-        return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(group.version))]).into_response());
+    let preconditions = Preconditions::from_headers(&headers);
+    if preconditions.is_conditional_read()
+        && let Some(tag) =
+            find_known_tag(&caller, &group, &wanted.projection, &preconditions).await?
+    {
+        return Ok(http::not_modified_response(&tag));
     }
     let answer = group_response(&caller, StatusCode::OK, &group, &wanted.projection).await?;
     reads::remember_resource(&caller, Kind::Group, &wanted, group.id, group.version);
@@ -146,7 +150,8 @@ pub async fn handle_patch_group(
     if !wanted.projected
         && !group::has_at_most_users(&caller.cx, group.id, MAX_ANSWERED_MEMBERS).await?
     {
-        return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
+        let tag = EntityTag::of_version(group.version);
+        return Ok((StatusCode::NO_CONTENT, [(header::ETAG, tag.as_str())]).into_response());
     }
     group_response(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
@@ -215,7 +220,8 @@ pub async fn find_groups(
     );
     let render = |group: &Group| {
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
-        render_group(caller, group, members, &wanted.projection)
+        let tag = group_tag(group, members, &wanted.projection);
+        render_group(caller, group, members, &tag, &wanted.projection)
     };
     found.map(render)
 }
@@ -230,13 +236,10 @@ async fn group_response(
         .await?
         .remove(&group.id)
         .unwrap_or_default();
-    let body = render_group(caller, group, &members, projection)?;
-    Ok(resource_response(
-        status,
-        body,
-        group.version,
-        &resource_location(group.id, "Groups", &caller.base_url),
-    ))
+    let tag = group_tag(group, &members, projection);
+    let body = render_group(caller, group, &members, &tag, projection)?;
+    let location = resource_location(group.id, "Groups", &caller.base_url);
+    Ok(resource_response(status, body, &tag, &location))
 }
 
 /// Reads the members of groups, but only if the client wants them.
@@ -256,6 +259,37 @@ fn wants_member_names(projection: &Projection) -> bool {
     !projection.only.is_empty()
 }
 
+/// The tag of an answer with a group and these members. Who is a member changes the group's version;
+/// what a member is called does not.
+fn group_tag(group: &Group, members: &[NamedMember], projection: &Projection) -> EntityTag {
+    if !wants_member_names(projection) {
+        return EntityTag::of_version(group.version);
+    }
+    let shown = members.iter().map(|member| BorrowedValue {
+        id: member.id,
+        name: member.display.as_deref(),
+        is_marked: member.is_group,
+    });
+    EntityTag::of_answer(group.version, shown)
+}
+
+/// The tag of the answer to a conditional read, if the client has that answer already. Members are
+/// read only where the tag depends on them.
+async fn find_known_tag(
+    caller: &ScimCaller,
+    group: &Group,
+    projection: &Projection,
+    preconditions: &Preconditions,
+) -> Result<Option<EntityTag>> {
+    let members = if wants_member_names(projection) {
+        read_members(&caller.cx, &[group.id], projection).await?.remove(&group.id)
+    } else {
+        None
+    };
+    let tag = group_tag(group, &members.unwrap_or_default(), projection);
+    Ok(preconditions.is_not_modified(&tag).then_some(tag))
+}
+
 fn resource_location(id: Uuid, endpoint: &str, base_url: &str) -> String {
     format!("{base_url}/{endpoint}/{id}")
 }
@@ -265,6 +299,7 @@ fn render_group(
     caller: &ScimCaller,
     group: &Group,
     members: &[NamedMember],
+    tag: &EntityTag,
     projection: &Projection,
 ) -> Result<String> {
     let base_url = &caller.base_url;
@@ -289,7 +324,7 @@ fn render_group(
     let meta = json!({
         "resourceType": "Group", "created": format_date(group.created_at),
         "lastModified": format_date(group.updated_at),
-        "location": resource_location(group.id, "Groups", base_url), "version": etag(group.version),
+        "location": resource_location(group.id, "Groups", base_url), "version": tag.as_str(),
     });
     added.insert("meta".into(), meta);
     http::compose_resource(&group.document, added, &caller.types.group, projection)

@@ -1,11 +1,10 @@
-//! The parts that all SCIM requests and answers share: the caller, the body, media types, errors,
-//! versions.
+//! The parts that all SCIM requests and answers share: the caller, the body, media types, errors.
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -13,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::body;
+use super::entity_tag::EntityTag;
 use crate::buffers::request_counts::Refusal;
 use crate::context::{App, CallerIds, Cx};
 use crate::domain::access::api_key;
@@ -286,59 +286,6 @@ pub fn parse_id(text: &str, noun: Noun) -> Result<Uuid> {
         .ok_or_else(|| Error::not_found(noun))
 }
 
-/// The preconditions of RFC 7644 section 3.14.
-#[derive(Debug, Clone, Default)]
-pub struct Preconditions {
-    if_match: Option<String>,
-    if_none_match: Option<String>,
-}
-
-impl Preconditions {
-    pub fn from_headers(headers: &HeaderMap) -> Self {
-        // A header that is not text names no version, but the precondition must not be dropped.
-        let text = |name: HeaderName| {
-            Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
-        };
-        Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
-    }
-
-    /// RFC 7644 section 3.7: the version of a Bulk operation has the effect of If-Match.
-    pub fn on_version(version: Option<String>) -> Self {
-        Self { if_match: version, if_none_match: None }
-    }
-
-    /// Whether the request has a precondition.
-    pub fn has_any(&self) -> bool {
-        self.if_match.is_some() || self.if_none_match.is_some()
-    }
-
-    /// Checks whether a change of `version` is allowed (RFC 9110 section 13.1.1). To be called
-    /// under the row's lock.
-    pub fn check_version(&self, version: i64) -> Result<()> {
-        let matches = self.if_match.as_deref().is_none_or(|tags| lists_version(tags, version));
-        let unseen = self.if_none_match.as_deref().is_none_or(|tags| !lists_version(tags, version));
-        if matches && unseen { Ok(()) } else { Err(Error::Stale { version }) }
-    }
-
-    /// Whether the client already has `version` (RFC 9110 section 13.1.2).
-    pub fn is_not_modified(&self, version: i64) -> bool {
-        self.if_none_match.as_deref().is_some_and(|tags| lists_version(tags, version))
-    }
-}
-
-/// Whether a list of entity tags names `version`; weak and strong tags count as equal.
-fn lists_version(tags: &str, version: i64) -> bool {
-    tags.split(',').map(str::trim).any(|tag| {
-        let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*" || opaque == format!("\"{version}\"")
-    })
-}
-
-/// The weak entity tag of a version.
-pub fn etag(version: i64) -> String {
-    format!("W/\"{version}\"")
-}
-
 /// A date as SCIM writes it: UTC, to the microsecond, so that it can be compared with again.
 pub fn format_date(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -354,22 +301,28 @@ pub fn json_response(status: StatusCode, body: String) -> Response {
 pub fn resource_response(
     status: StatusCode,
     body: String,
-    version: i64,
+    tag: &EntityTag,
     location: &str,
 ) -> Response {
     let mut response = json_response(status, body);
-    for (name, value) in [(header::ETAG, etag(version)), (header::LOCATION, location.to_owned())] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+    for (name, value) in [(header::ETAG, tag.as_str()), (header::LOCATION, location)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
     }
     response
 }
 
+/// The answer to a client that already has what it asks for (RFC 7644 section 3.14).
+pub fn not_modified_response(tag: &EntityTag) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, tag.as_str())]).into_response()
+}
+
 /// The answer to a write by a token that may not read the resource: its location and its version,
 /// and no body.
 pub fn empty_response(status: StatusCode, version: i64, location: &str) -> Response {
-    let mut response = resource_response(status, String::new(), version, location);
+    let tag = EntityTag::of_version(version);
+    let mut response = resource_response(status, String::new(), &tag, location);
     response.headers_mut().remove(header::CONTENT_TYPE);
     response
 }

@@ -11,6 +11,7 @@ mod broken_tests;
 mod bulk;
 pub mod cursor;
 mod discovery;
+mod entity_tag;
 pub mod filter_syntax;
 mod groups;
 mod http;

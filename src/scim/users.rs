@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::entity_tag::{BorrowedValue, EntityTag, Preconditions};
 use super::query::ListParams;
 use crate::buffers::last_reads::Kind;
 use crate::context::Cx;
@@ -16,8 +17,7 @@ use crate::error::{Error, Noun, Result};
 use crate::identity::document;
 use crate::identity::document::Projection;
 use crate::scim::http::{
-    Preconditions, ScimBody, ScimCaller, ScimFailure, etag, format_date, json_response, parse_id,
-    resource_response,
+    ScimBody, ScimCaller, ScimFailure, format_date, json_response, parse_id, resource_response,
 };
 use crate::scim::observe::classify;
 use crate::scim::{http, patch as patching, reads};
@@ -62,8 +62,12 @@ pub async fn handle_get_user(
     let UserWithGroups { user, groups } =
         user::get_user_with_groups(&caller.cx, parse_user_id(&path.1)?, wants_groups(&wanted))
             .await?;
-    if Preconditions::from_headers(&headers).is_not_modified(user.version) {
-        return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
+    let preconditions = Preconditions::from_headers(&headers);
+    if preconditions.is_conditional_read() {
+        let tag = user_tag(&user, &groups);
+        if preconditions.is_not_modified(&tag) {
+            return Ok(http::not_modified_response(&tag));
+        }
     }
     let answer = user_response(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
     reads::remember_resource(&caller, Kind::User, &wanted, user.id, user.version);
@@ -213,7 +217,10 @@ pub async fn find_users(
         wanted,
         found.rows.iter().map(|row| (row.user.id, row.user.version)),
     );
-    found.map(|row| render_user(caller, &row.user, &row.groups, &wanted.projection))
+    found.map(|row| {
+        let tag = user_tag(&row.user, &row.groups);
+        render_user(caller, &row.user, &row.groups, &tag, &wanted.projection)
+    })
 }
 
 fn user_response(
@@ -223,8 +230,20 @@ fn user_response(
     groups: &[GroupOfUser],
     projection: &Projection,
 ) -> HandlerResult {
-    let body = render_user(caller, user, groups, projection)?;
-    Ok(resource_response(status, body, user.version, &user_location(user, &caller.base_url)))
+    let tag = user_tag(user, groups);
+    let body = render_user(caller, user, groups, &tag, projection)?;
+    Ok(resource_response(status, body, &tag, &user_location(user, &caller.base_url)))
+}
+
+/// The tag of an answer with an account and these groups of it. Groups change without the account,
+/// so its version says nothing about them.
+fn user_tag(user: &User, groups: &[GroupOfUser]) -> EntityTag {
+    let shown = groups.iter().map(|group| BorrowedValue {
+        id: group.id,
+        name: Some(&group.display_name),
+        is_marked: group.direct,
+    });
+    EntityTag::of_answer(user.version, shown)
 }
 
 fn user_location(user: &User, base_url: &str) -> String {
@@ -236,6 +255,7 @@ fn render_user(
     caller: &ScimCaller,
     user: &User,
     groups: &[GroupOfUser],
+    tag: &EntityTag,
     projection: &Projection,
 ) -> Result<String> {
     let base_url = &caller.base_url;
@@ -254,7 +274,7 @@ fn render_user(
     let meta = json!({
         "resourceType": "User", "created": format_date(user.created_at),
         "lastModified": format_date(user.updated_at),
-        "location": user_location(user, base_url), "version": etag(user.version),
+        "location": user_location(user, base_url), "version": tag.as_str(),
     });
     added.insert("meta".into(), meta);
     http::compose_resource(&user.document, added, &caller.types.user, projection)

@@ -74,6 +74,7 @@ mod scim_clients;
 mod scim_groups;
 mod scim_lists;
 mod scim_users;
+mod scim_versions;
 mod screens;
 mod sdl;
 mod security_events;

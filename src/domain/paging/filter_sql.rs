@@ -420,10 +420,14 @@ fn mentions_attribute(node: &TypedFilter, name: &str) -> bool {
     }
 }
 
-/// RFC 7644 section 3.14: versions of this server are weak entity tags of a number.
+/// RFC 7644 section 3.14: versions of this server are weak entity tags that begin with a number.
+/// Behind it an answer can name the state of what it shows of other resources; a filter compares
+/// the resource itself.
 fn parse_version(text: &str) -> Option<i64> {
-    let number: i64 = text.strip_prefix("W/\"")?.strip_suffix('"')?.parse().ok()?;
-    (format!("W/\"{number}\"") == text).then_some(number)
+    let tag = text.strip_prefix("W/\"")?.strip_suffix('"')?;
+    let digits = tag.split_once('-').map_or(tag, |(digits, _)| digits);
+    let number: i64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }
 
 /// The smallest text above every text that starts with `prefix`; none if there is no such text.

@@ -18,14 +18,13 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::entity_tag::{EntityTag, Preconditions};
 use super::{groups, users};
 use crate::domain::connection::async_request::AsyncOutcome;
 use crate::domain::connection::async_request::bulk::{AsyncOperation, DeferredBulk, EarlierWrite};
 use crate::domain::directory::user;
 use crate::error::{Error, Result};
-use crate::scim::http::{
-    Preconditions, ScimCaller, ScimFailure, etag, json_response, read_payload,
-};
+use crate::scim::http::{ScimCaller, ScimFailure, json_response, read_payload};
 use message::{ScimBulkEndpoint, ScimBulkMethod, ScimBulkOperation, ScimBulkRequest, ScimBulkTask};
 use plan::PlanStep;
 
@@ -224,7 +223,7 @@ impl<'a> ScimBulkRun<'a> {
         };
         AsyncOutcome {
             status: status.as_u16(),
-            version: outcome.version.map(etag),
+            version: outcome.version.map(|version| EntityTag::of_version(version).into()),
             location: task.zip(outcome.id.as_deref()).map(|(task, id)| self.location_of(task, id)),
             resource: outcome.id.as_deref().and_then(|id| Uuid::try_parse(id).ok()),
             scim_type: scim_type.map(Into::into),
@@ -474,7 +473,7 @@ impl<'a> ScimBulkRun<'a> {
             rendered.insert("location".into(), self.location_of(task, id).into());
         }
         if let Some(version) = outcome.version {
-            rendered.insert("version".into(), etag(version).into());
+            rendered.insert("version".into(), EntityTag::of_version(version).as_str().into());
         }
         let status = match &outcome.result {
             Ok(status) => status,

@@ -403,6 +403,7 @@ fn facts_about_the_resource_are_found_too() {
             (r#"meta.resourceType eq "Group""#, &[]),
             (r#"meta.version eq "W/\"7\"""#, &[3]),
             (r#"meta.version ne "W/\"7\"""#, &[1, 2]),
+            (r#"meta.version eq "W/\"7-0123456789abcdef\"""#, &[3]),
             (r#"meta.version eq "7""#, &[]),
             (r#"schemas eq "urn:acme:scim:1.0:Badge""#, &[1]),
         ],
