@@ -295,7 +295,7 @@ pub fn saml(data: &[u8]) {
     let own = |text: &str| vec![text.to_owned()];
     let verified = saml::verify_response(
         text,
-        &saml::Expectation {
+        &saml::ResponseExpectation {
             identity_provider: "https://idp.test/metadata",
             certificates: &CERTIFICATES,
             audiences: &own("https://rolecall.test/saml/metadata"),

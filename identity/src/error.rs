@@ -61,11 +61,14 @@ pub type Result<T, E = InvalidInput> = std::result::Result<T, E>;
 
 impl InvalidInput {
     /// A value that cannot be accepted, and why.
-    pub fn value(field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+    pub fn invalid_value(
+        field: impl Into<Cow<'static, str>>,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self::of_rule(Rule::Value, field, why)
     }
 
-    /// Like [`InvalidInput::value`], naming the rule that was broken.
+    /// Like [`InvalidInput::invalid_value`], naming the rule that was broken.
     pub fn of_rule(
         rule: Rule,
         field: impl Into<Cow<'static, str>>,

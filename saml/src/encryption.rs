@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use uppsala::{Document, NodeId};
 
-use crate::Refusal;
+use crate::ResponseRefusal;
 use crate::namespace::{ENCRYPTION, ENCRYPTION_11, SIGNATURE};
 use crate::service_key::ServiceKey;
 use crate::xml::{attribute, children_named, is_plain, only_child, text_of};
@@ -28,17 +28,17 @@ pub fn decrypt_assertion(
     document: &Document<'_>,
     encrypted: NodeId,
     keys: &[ServiceKey],
-) -> Result<String, Refusal> {
+) -> Result<String, ResponseRefusal> {
     if !is_plain(document, encrypted) {
-        return Err(Refusal::Decryption);
+        return Err(ResponseRefusal::Decryption);
     }
-    let data =
-        only_child(document, encrypted, ENCRYPTION, "EncryptedData").ok_or(Refusal::Decryption)?;
+    let data = only_child(document, encrypted, ENCRYPTION, "EncryptedData")
+        .ok_or(ResponseRefusal::Decryption)?;
     let algorithm = match algorithm_of(document, data)? {
         "http://www.w3.org/2009/xmlenc11#aes128-gcm" => &AES_128_GCM,
         "http://www.w3.org/2009/xmlenc11#aes192-gcm" => &AES_192_GCM,
         "http://www.w3.org/2009/xmlenc11#aes256-gcm" => &AES_256_GCM,
-        _ => return Err(Refusal::Algorithm),
+        _ => return Err(ResponseRefusal::Algorithm),
     };
     let ciphertext = cipher_value(document, data)?;
 
@@ -48,22 +48,22 @@ pub fn decrypt_assertion(
         candidates.extend(children_named(document, info, ENCRYPTION, "EncryptedKey"));
     }
     if candidates.len() > MAX_KEYS {
-        return Err(Refusal::Decryption);
+        return Err(ResponseRefusal::Decryption);
     }
     for candidate in candidates {
         let transport = transport_of(document, candidate)?;
         let wrapped = cipher_value(document, candidate)?;
         for key in keys {
             // Which of the steps fails is not told apart.
-            if let Some(text) = open(key, transport, &wrapped, algorithm, &ciphertext) {
+            if let Some(text) = decrypt_text(key, transport, &wrapped, algorithm, &ciphertext) {
                 return Ok(text);
             }
         }
     }
-    Err(Refusal::Decryption)
+    Err(ResponseRefusal::Decryption)
 }
 
-fn open(
+fn decrypt_text(
     key: &ServiceKey,
     transport: &'static OaepAlgorithm,
     wrapped: &[u8],
@@ -80,26 +80,31 @@ fn open(
     String::from_utf8(plain.to_vec()).ok()
 }
 
-fn algorithm_of<'d>(document: &'d Document<'_>, node: NodeId) -> Result<&'d str, Refusal> {
-    let method =
-        only_child(document, node, ENCRYPTION, "EncryptionMethod").ok_or(Refusal::Algorithm)?;
-    attribute(document, method, "Algorithm").ok_or(Refusal::Algorithm)
+fn algorithm_of<'d>(document: &'d Document<'_>, node: NodeId) -> Result<&'d str, ResponseRefusal> {
+    let method = only_child(document, node, ENCRYPTION, "EncryptionMethod")
+        .ok_or(ResponseRefusal::Algorithm)?;
+    attribute(document, method, "Algorithm").ok_or(ResponseRefusal::Algorithm)
 }
 
 /// RSA-OAEP as the element names it: the digest and the mask's digest must be the same one.
-fn transport_of(document: &Document<'_>, node: NodeId) -> Result<&'static OaepAlgorithm, Refusal> {
-    let method =
-        only_child(document, node, ENCRYPTION, "EncryptionMethod").ok_or(Refusal::Algorithm)?;
+fn transport_of(
+    document: &Document<'_>,
+    node: NodeId,
+) -> Result<&'static OaepAlgorithm, ResponseRefusal> {
+    let method = only_child(document, node, ENCRYPTION, "EncryptionMethod")
+        .ok_or(ResponseRefusal::Algorithm)?;
     if !children_named(document, method, ENCRYPTION, "OAEPparams").is_empty() {
-        return Err(Refusal::Algorithm);
+        return Err(ResponseRefusal::Algorithm);
     }
     let digest = match only_child(document, method, SIGNATURE, "DigestMethod") {
         None => "http://www.w3.org/2000/09/xmldsig#sha1",
-        Some(digest) => attribute(document, digest, "Algorithm").ok_or(Refusal::Algorithm)?,
+        Some(digest) => {
+            attribute(document, digest, "Algorithm").ok_or(ResponseRefusal::Algorithm)?
+        }
     };
     let mask = match only_child(document, method, ENCRYPTION_11, "MGF") {
         None => "http://www.w3.org/2009/xmlenc11#mgf1sha1",
-        Some(mask) => attribute(document, mask, "Algorithm").ok_or(Refusal::Algorithm)?,
+        Some(mask) => attribute(document, mask, "Algorithm").ok_or(ResponseRefusal::Algorithm)?,
     };
     // SHA-1 is accepted here, where it is the default: collisions do not help against OAEP.
     match (algorithm_of(document, node)?, digest, mask) {
@@ -124,15 +129,15 @@ fn transport_of(document: &Document<'_>, node: NodeId) -> Result<&'static OaepAl
             "http://www.w3.org/2001/04/xmlenc#sha512",
             "http://www.w3.org/2009/xmlenc11#mgf1sha512",
         ) => Ok(&OAEP_SHA512_MGF1SHA512),
-        _ => Err(Refusal::Algorithm),
+        _ => Err(ResponseRefusal::Algorithm),
     }
 }
 
-fn cipher_value(document: &Document<'_>, node: NodeId) -> Result<Vec<u8>, Refusal> {
+fn cipher_value(document: &Document<'_>, node: NodeId) -> Result<Vec<u8>, ResponseRefusal> {
     let value = only_child(document, node, ENCRYPTION, "CipherData")
         .and_then(|data| only_child(document, data, ENCRYPTION, "CipherValue"))
-        .ok_or(Refusal::Decryption)?;
+        .ok_or(ResponseRefusal::Decryption)?;
     let packed: String =
         text_of(document, value).chars().filter(|each| !each.is_ascii_whitespace()).collect();
-    STANDARD.decode(packed).map_err(|_| Refusal::Decryption)
+    STANDARD.decode(packed).map_err(|_| ResponseRefusal::Decryption)
 }

@@ -20,11 +20,11 @@ pub use metadata::{
     IdentityProvider, MAX_METADATA_BYTES, MetadataFault, ServiceProvider, read_identity_provider,
     write_service_provider,
 };
-pub use refusal::Refusal;
+pub use refusal::ResponseRefusal;
 pub use request::{AuthnRequest, MAX_RELAY_STATE_BYTES, RedirectFault};
 pub use response::{
-    Assertion, Attribute, Expectation, ExpectedRequest, MAX_RESPONSE_BYTES, decode_response,
-    read_issuer, verify_response,
+    Assertion, Attribute, ExpectedRequest, MAX_RESPONSE_BYTES, ResponseExpectation,
+    decode_response, read_issuer, verify_response,
 };
 pub use service_key::{ServiceKey, ServiceKeyFault};
 

@@ -6,7 +6,7 @@ use uppsala::{Document, NodeId};
 use crate::certificate::{Certificate, MAX_CERTIFICATES};
 use crate::namespace::{METADATA, SIGNATURE};
 use crate::xml::{
-    XmlFault, attribute, children_named, escape, is_element, parse_document, text_of,
+    XmlFault, attribute, children_named, escape_text, is_element, parse_document, text_of,
 };
 use crate::{HTTP_POST, HTTP_REDIRECT, namespace};
 
@@ -207,7 +207,7 @@ pub fn write_service_provider(provider: &ServiceProvider<'_>) -> String {
          <md:EntityDescriptor xmlns:md=\"{METADATA}\" xmlns:ds=\"{SIGNATURE}\" entityID=\"{}\">\n  \
          <md:SPSSODescriptor AuthnRequestsSigned=\"{signs}\" WantAssertionsSigned=\"true\" \
          protocolSupportEnumeration=\"{}\">\n",
-        escape(provider.entity_id),
+        escape_text(provider.entity_id),
         namespace::PROTOCOL,
     );
     for usage in ["signing", "encryption"] {
@@ -215,7 +215,7 @@ pub fn write_service_provider(provider: &ServiceProvider<'_>) -> String {
             text.push_str(&format!(
                 "    <md:KeyDescriptor use=\"{usage}\">\n      <ds:KeyInfo><ds:X509Data>\
                  <ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>\n",
-                escape(certificate),
+                escape_text(certificate),
             ));
             if usage == "encryption" {
                 for method in [
@@ -232,12 +232,12 @@ pub fn write_service_provider(provider: &ServiceProvider<'_>) -> String {
         }
     }
     if let Some(format) = provider.name_id_format {
-        text.push_str(&format!("    <md:NameIDFormat>{}</md:NameIDFormat>\n", escape(format)));
+        text.push_str(&format!("    <md:NameIDFormat>{}</md:NameIDFormat>\n", escape_text(format)));
     }
     text.push_str(&format!(
         "    <md:AssertionConsumerService Binding=\"{HTTP_POST}\" Location=\"{}\" index=\"0\" \
          isDefault=\"true\"/>\n  </md:SPSSODescriptor>\n</md:EntityDescriptor>\n",
-        escape(provider.consumer_url),
+        escape_text(provider.consumer_url),
     ));
     text
 }

@@ -2,7 +2,7 @@
 
 /// Why a response is refused. No variant carries what the response says about a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ResponseRefusal {
     #[error("The response is larger than {0} bytes.")]
     TooLarge(usize),
     #[error("SAMLResponse is not base64 of a text in UTF-8.")]

@@ -11,7 +11,7 @@ use flate2::write::DeflateEncoder;
 use crate::HTTP_POST;
 use crate::namespace::{ASSERTION, PROTOCOL};
 use crate::service_key::{ServiceKey, ServiceKeyFault};
-use crate::xml::escape;
+use crate::xml::escape_text;
 
 /// The specification's limit of `RelayState`.
 pub const MAX_RELAY_STATE_BYTES: usize = 80;
@@ -46,7 +46,10 @@ impl AuthnRequest<'_> {
     pub fn to_xml(&self) -> String {
         let policy = match self.name_id_format {
             Some(format) => {
-                format!("<samlp:NameIDPolicy Format=\"{}\" AllowCreate=\"true\"/>", escape(format))
+                format!(
+                    "<samlp:NameIDPolicy Format=\"{}\" AllowCreate=\"true\"/>",
+                    escape_text(format)
+                )
             }
             None => String::new(),
         };
@@ -55,11 +58,11 @@ impl AuthnRequest<'_> {
              ID=\"{}\" Version=\"2.0\" IssueInstant=\"{}\" Destination=\"{}\" \
              ProtocolBinding=\"{HTTP_POST}\" AssertionConsumerServiceURL=\"{}\">\
              <saml:Issuer>{}</saml:Issuer>{policy}</samlp:AuthnRequest>",
-            escape(self.id),
+            escape_text(self.id),
             self.issued_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-            escape(self.destination),
-            escape(self.consumer_url),
-            escape(self.issuer),
+            escape_text(self.destination),
+            escape_text(self.consumer_url),
+            escape_text(self.issuer),
         )
     }
 
@@ -83,7 +86,7 @@ impl AuthnRequest<'_> {
         if let Some(key) = key {
             query.push_str("&SigAlg=");
             query.push_str(&percent_encode("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"));
-            let signature = STANDARD.encode(key.sign(query.as_bytes())?);
+            let signature = STANDARD.encode(key.sign_message(query.as_bytes())?);
             query.push_str("&Signature=");
             query.push_str(&percent_encode(&signature));
         }

@@ -38,15 +38,18 @@ impl From<CertificateFault> for ServiceKeyFault {
 impl ServiceKey {
     /// Makes a key of RSA with 2,048 bits, and a certificate that it signs itself. Returns the
     /// key in PKCS #8 and the certificate in DER.
-    pub fn generate(name: &str, now: DateTime<Utc>) -> Result<(Vec<u8>, Vec<u8>), ServiceKeyFault> {
+    pub fn generate_key(
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<u8>, Vec<u8>), ServiceKeyFault> {
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| ServiceKeyFault)?;
         let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| ServiceKeyFault)?;
         let certificate = make_certificate(&key, name, now).ok_or(ServiceKeyFault)?;
         Ok((pkcs8.as_ref().to_vec(), certificate))
     }
 
-    /// Reads what [`ServiceKey::generate`] made.
-    pub fn read(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, ServiceKeyFault> {
+    /// Reads what [`ServiceKey::generate_key`] made.
+    pub fn read_key(pkcs8: &[u8], certificate: &[u8]) -> Result<Self, ServiceKeyFault> {
         let signing = KeyPair::from_pkcs8(pkcs8).map_err(|_| ServiceKeyFault)?;
         let decrypting = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| ServiceKeyFault)?;
         Ok(Self {
@@ -57,12 +60,12 @@ impl ServiceKey {
     }
 
     /// Signs with RSA and SHA-256.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ServiceKeyFault> {
-        sign(&self.signing, message).ok_or(ServiceKeyFault)
+    pub(crate) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, ServiceKeyFault> {
+        sign_message(&self.signing, message).ok_or(ServiceKeyFault)
     }
 }
 
-fn sign(key: &KeyPair, message: &[u8]) -> Option<Vec<u8>> {
+fn sign_message(key: &KeyPair, message: &[u8]) -> Option<Vec<u8>> {
     let mut signature = vec![0; key.public_modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).ok()?;
     Some(signature)
@@ -106,7 +109,7 @@ fn make_certificate(key: &KeyPair, name: &str, now: DateTime<Utc>) -> Option<Vec
         subject_unique_id: None,
         extensions: None,
     };
-    let signature = sign(key, &body.to_der().ok()?)?;
+    let signature = sign_message(key, &body.to_der().ok()?)?;
     let certificate = x509_cert::Certificate {
         tbs_certificate: body,
         signature_algorithm: algorithm,
@@ -123,11 +126,11 @@ mod tests {
     #[test]
     fn own_key_can_be_read() {
         let now = Utc::now();
-        let (key, certificate) = ServiceKey::generate("https://a.test/sp, x", now).unwrap();
-        let key = ServiceKey::read(&key, &certificate).unwrap();
+        let (key, certificate) = ServiceKey::generate_key("https://a.test/sp, x", now).unwrap();
+        let key = ServiceKey::read_key(&key, &certificate).unwrap();
         assert!(key.certificate.not_before < now);
         assert!(key.certificate.not_after > now + TimeDelta::days(3_000));
-        let signature = key.sign(b"a").unwrap();
+        let signature = key.sign_message(b"a").unwrap();
         let crate::certificate::PublicKey::Rsa(public) = &key.certificate.key else { panic!() };
         aws_lc_rs::signature::UnparsedPublicKey::new(
             &aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256,

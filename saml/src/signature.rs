@@ -11,7 +11,7 @@ use bergshamra_c14n::{C14nMode, canonicalize_doc};
 use bergshamra_xml::nodeset::NodeSet;
 use uppsala::{Document, NodeId, NodeKind};
 
-use crate::Refusal;
+use crate::ResponseRefusal;
 use crate::certificate::{Certificate, PublicKey};
 use crate::namespace::{EXCLUSIVE_C14N, SIGNATURE};
 use crate::xml::{attribute, child_elements, is_element, is_plain, text_of};
@@ -29,10 +29,10 @@ pub fn verify_signature(
     signed: NodeId,
     signature: NodeId,
     certificates: &[Certificate],
-) -> Result<String, Refusal> {
-    let form = read_form(document, signed, signature)?;
+) -> Result<String, ResponseRefusal> {
+    let parts = read_parts(document, signed, signature)?;
     if canonical_bound(document, signed) > MAX_CANONICAL_BYTES {
-        return Err(Refusal::TooManyElements);
+        return Err(ResponseRefusal::TooManyElements);
     }
 
     let mut covered = NodeSet::tree_without_comments(signed, document);
@@ -40,21 +40,21 @@ pub fn verify_signature(
         covered.remove_id(inside);
     }
     covered.remove_id(signature);
-    let content = canonicalize(document, &covered, &form.content_prefixes)?;
-    let digest = digest::digest(form.digest_algorithm, &content);
-    if digest.as_ref() != form.digest {
-        return Err(Refusal::Digest);
+    let content = canonicalize_nodes(document, &covered, &parts.content_prefixes)?;
+    let digest = digest::digest(parts.digest_algorithm, &content);
+    if digest.as_ref() != parts.digest {
+        return Err(ResponseRefusal::Digest);
     }
 
-    let signed_info = NodeSet::tree_without_comments(form.signed_info, document);
-    let signed_info = canonicalize(document, &signed_info, &form.signed_info_prefixes)?;
-    let fits = certificates
-        .iter()
-        .any(|certificate| form.method.verify(&certificate.key, &signed_info, &form.signature));
+    let signed_info = NodeSet::tree_without_comments(parts.signed_info, document);
+    let signed_info = canonicalize_nodes(document, &signed_info, &parts.signed_info_prefixes)?;
+    let fits = certificates.iter().any(|certificate| {
+        parts.method.verify_signature(&certificate.key, &signed_info, &parts.signature)
+    });
     if !fits {
-        return Err(Refusal::Signature);
+        return Err(ResponseRefusal::Signature);
     }
-    String::from_utf8(content).map_err(|_| Refusal::Malformed)
+    String::from_utf8(content).map_err(|_| ResponseRefusal::Malformed)
 }
 
 /// More bytes than the canonical text of an element has, before anything is written: it may name a
@@ -83,24 +83,24 @@ fn canonical_bound(document: &Document<'_>, signed: NodeId) -> usize {
         .sum()
 }
 
-fn canonicalize(
+fn canonicalize_nodes(
     document: &Document<'_>,
     nodes: &NodeSet,
     prefixes: &[String],
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, ResponseRefusal> {
     canonicalize_doc(document, C14nMode::Exclusive, Some(nodes), prefixes)
-        .map_err(|_| Refusal::Malformed)
+        .map_err(|_| ResponseRefusal::Malformed)
 }
 
 /// The algorithms that sign.
 #[derive(Clone, Copy)]
-enum Method {
+enum SignatureMethod {
     Rsa(&'static algorithms::RsaParameters),
     EllipticCurve { bits: u16, algorithm: &'static algorithms::EcdsaVerificationAlgorithm },
 }
 
-impl Method {
-    fn from_uri(uri: &str) -> Result<Self, Refusal> {
+impl SignatureMethod {
+    fn from_uri(uri: &str) -> Result<Self, ResponseRefusal> {
         Ok(match uri {
             "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256" => {
                 Self::Rsa(&algorithms::RSA_PKCS1_2048_8192_SHA256)
@@ -129,12 +129,12 @@ impl Method {
             "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512" => {
                 Self::EllipticCurve { bits: 521, algorithm: &algorithms::ECDSA_P521_SHA512_FIXED }
             }
-            _ => return Err(Refusal::Algorithm),
+            _ => return Err(ResponseRefusal::Algorithm),
         })
     }
 
     /// Whether the key is of the method's kind and the signature is right.
-    fn verify(self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    fn verify_signature(self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         match (self, key) {
             (Self::Rsa(parameters), PublicKey::Rsa(bytes)) => {
                 algorithms::UnparsedPublicKey::new(parameters, bytes)
@@ -153,71 +153,75 @@ impl Method {
 }
 
 /// What a signature of the accepted form says.
-struct Form {
+struct SignatureParts {
     signed_info: NodeId,
     signed_info_prefixes: Vec<String>,
     content_prefixes: Vec<String>,
-    method: Method,
+    method: SignatureMethod,
     digest_algorithm: &'static digest::Algorithm,
     digest: Vec<u8>,
     signature: Vec<u8>,
 }
 
 /// Reads the signature, element for element: what is not expected is refused.
-fn read_form(document: &Document<'_>, signed: NodeId, node: NodeId) -> Result<Form, Refusal> {
+fn read_parts(
+    document: &Document<'_>,
+    signed: NodeId,
+    node: NodeId,
+) -> Result<SignatureParts, ResponseRefusal> {
     // A comment inside of a digest or a value would be read by one program and skipped by another.
     if !is_plain(document, node) {
-        return Err(Refusal::SignatureForm("comments or CDATA inside of it"));
+        return Err(ResponseRefusal::SignatureForm("comments or CDATA inside of it"));
     }
     let (signed_info, value) = match child_elements(document, node)[..] {
         [info, value] => (info, value),
         [info, value, keys] if is_element(document, keys, SIGNATURE, "KeyInfo") => (info, value),
-        _ => return Err(Refusal::SignatureForm("other elements than SAML allows")),
+        _ => return Err(ResponseRefusal::SignatureForm("other elements than SAML allows")),
     };
-    expect(document, signed_info, "SignedInfo")?;
-    expect(document, value, "SignatureValue")?;
+    expect_element(document, signed_info, "SignedInfo")?;
+    expect_element(document, value, "SignatureValue")?;
 
     let [canonicalization, method, reference] = child_elements(document, signed_info)[..] else {
-        return Err(Refusal::SignatureForm("not exactly one reference"));
+        return Err(ResponseRefusal::SignatureForm("not exactly one reference"));
     };
-    expect(document, canonicalization, "CanonicalizationMethod")?;
-    expect(document, method, "SignatureMethod")?;
-    expect(document, reference, "Reference")?;
+    expect_element(document, canonicalization, "CanonicalizationMethod")?;
+    expect_element(document, method, "SignatureMethod")?;
+    expect_element(document, reference, "Reference")?;
     let signed_info_prefixes = read_canonicalization(document, canonicalization)?;
     if !child_elements(document, method).is_empty() {
-        return Err(Refusal::Algorithm);
+        return Err(ResponseRefusal::Algorithm);
     }
-    let method = Method::from_uri(algorithm_of(document, method)?)?;
+    let method = SignatureMethod::from_uri(algorithm_of(document, method)?)?;
 
     let id = attribute(document, signed, "ID").filter(|id| !id.is_empty());
     let target = attribute(document, reference, "URI").and_then(|uri| uri.strip_prefix('#'));
     if id.is_none() || id != target {
-        return Err(Refusal::SignatureForm("a reference to another element than its own"));
+        return Err(ResponseRefusal::SignatureForm("a reference to another element than its own"));
     }
     let [transforms, digest_method, digest_value] = child_elements(document, reference)[..] else {
-        return Err(Refusal::SignatureForm("a reference of another form"));
+        return Err(ResponseRefusal::SignatureForm("a reference of another form"));
     };
-    expect(document, transforms, "Transforms")?;
-    expect(document, digest_method, "DigestMethod")?;
-    expect(document, digest_value, "DigestValue")?;
+    expect_element(document, transforms, "Transforms")?;
+    expect_element(document, digest_method, "DigestMethod")?;
+    expect_element(document, digest_value, "DigestValue")?;
     let [enveloped, canonical] = child_elements(document, transforms)[..] else {
-        return Err(Refusal::SignatureForm("other transforms than SAML allows"));
+        return Err(ResponseRefusal::SignatureForm("other transforms than SAML allows"));
     };
-    expect(document, enveloped, "Transform")?;
-    expect(document, canonical, "Transform")?;
+    expect_element(document, enveloped, "Transform")?;
+    expect_element(document, canonical, "Transform")?;
     if algorithm_of(document, enveloped)? != ENVELOPED
         || !child_elements(document, enveloped).is_empty()
     {
-        return Err(Refusal::SignatureForm("other transforms than SAML allows"));
+        return Err(ResponseRefusal::SignatureForm("other transforms than SAML allows"));
     }
     let content_prefixes = read_canonicalization(document, canonical)?;
     let digest_algorithm = match algorithm_of(document, digest_method)? {
         "http://www.w3.org/2001/04/xmlenc#sha256" => &digest::SHA256,
         "http://www.w3.org/2001/04/xmldsig-more#sha384" => &digest::SHA384,
         "http://www.w3.org/2001/04/xmlenc#sha512" => &digest::SHA512,
-        _ => return Err(Refusal::Algorithm),
+        _ => return Err(ResponseRefusal::Algorithm),
     };
-    Ok(Form {
+    Ok(SignatureParts {
         signed_info,
         signed_info_prefixes,
         content_prefixes,
@@ -228,22 +232,29 @@ fn read_form(document: &Document<'_>, signed: NodeId, node: NodeId) -> Result<Fo
     })
 }
 
-fn expect(document: &Document<'_>, node: NodeId, name: &str) -> Result<(), Refusal> {
+fn expect_element(
+    document: &Document<'_>,
+    node: NodeId,
+    name: &str,
+) -> Result<(), ResponseRefusal> {
     if is_element(document, node, SIGNATURE, name) {
         Ok(())
     } else {
-        Err(Refusal::SignatureForm("other elements than SAML allows"))
+        Err(ResponseRefusal::SignatureForm("other elements than SAML allows"))
     }
 }
 
-fn algorithm_of<'d>(document: &'d Document<'_>, node: NodeId) -> Result<&'d str, Refusal> {
-    attribute(document, node, "Algorithm").ok_or(Refusal::Algorithm)
+fn algorithm_of<'d>(document: &'d Document<'_>, node: NodeId) -> Result<&'d str, ResponseRefusal> {
+    attribute(document, node, "Algorithm").ok_or(ResponseRefusal::Algorithm)
 }
 
 /// Checks that it is the exclusive canonicalization, and reads the prefixes that it includes.
-fn read_canonicalization(document: &Document<'_>, node: NodeId) -> Result<Vec<String>, Refusal> {
+fn read_canonicalization(
+    document: &Document<'_>,
+    node: NodeId,
+) -> Result<Vec<String>, ResponseRefusal> {
     if algorithm_of(document, node)? != EXCLUSIVE_C14N {
-        return Err(Refusal::Algorithm);
+        return Err(ResponseRefusal::Algorithm);
     }
     match child_elements(document, node)[..] {
         [] => Ok(Vec::new()),
@@ -254,21 +265,23 @@ fn read_canonicalization(document: &Document<'_>, node: NodeId) -> Result<Vec<St
                 .map(ToOwned::to_owned)
                 .collect();
             if prefixes.len() > MAX_PREFIXES {
-                return Err(Refusal::SignatureForm("too many prefixes"));
+                return Err(ResponseRefusal::SignatureForm("too many prefixes"));
             }
             Ok(prefixes)
         }
-        _ => Err(Refusal::SignatureForm("another canonicalization")),
+        _ => Err(ResponseRefusal::SignatureForm("another canonicalization")),
     }
 }
 
-fn read_base64(document: &Document<'_>, node: NodeId) -> Result<Vec<u8>, Refusal> {
+fn read_base64(document: &Document<'_>, node: NodeId) -> Result<Vec<u8>, ResponseRefusal> {
     if !child_elements(document, node).is_empty() {
-        return Err(Refusal::SignatureForm("elements inside of a value"));
+        return Err(ResponseRefusal::SignatureForm("elements inside of a value"));
     }
     let packed: String =
         text_of(document, node).chars().filter(|each| !each.is_ascii_whitespace()).collect();
-    STANDARD.decode(packed).map_err(|_| Refusal::SignatureForm("a value that is not base64"))
+    STANDARD
+        .decode(packed)
+        .map_err(|_| ResponseRefusal::SignatureForm("a value that is not base64"))
 }
 
 #[cfg(test)]
@@ -284,7 +297,7 @@ mod tests {
             let document = parse_document(&text).unwrap();
             let root = document.document_element().unwrap();
             let nodes = NodeSet::tree_without_comments(root, &document);
-            let written = canonicalize(&document, &nodes, &[]).unwrap().len();
+            let written = canonicalize_nodes(&document, &nodes, &[]).unwrap().len();
             let bound = canonical_bound(&document, root);
             assert!(written <= bound, "{written} {bound}");
             bound

@@ -151,7 +151,7 @@ pub fn is_plain(document: &Document<'_>, node: NodeId) -> bool {
 }
 
 /// Escapes a text for an attribute in double quotes, or for the content of an element.
-pub fn escape(text: &str) -> String {
+pub fn escape_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

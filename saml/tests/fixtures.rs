@@ -7,8 +7,9 @@ mod common;
 use chrono::{DateTime, TimeDelta, Utc};
 use common::{ASSERTION, BOTH, ISSUER, RESPONSE, Setting, assertion_of, fixture, made_at};
 use saml::{
-    AuthnRequest, ExpectedRequest, MAX_RELAY_STATE_BYTES, MetadataFault, RedirectFault, Refusal,
-    ServiceKey, ServiceProvider, decode_response, read_identity_provider, write_service_provider,
+    AuthnRequest, ExpectedRequest, MAX_RELAY_STATE_BYTES, MetadataFault, RedirectFault,
+    ResponseRefusal, ServiceKey, ServiceProvider, decode_response, read_identity_provider,
+    write_service_provider,
 };
 
 const GROUPS: &str = "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups";
@@ -69,17 +70,17 @@ fn encrypted_assertions_are_read() {
         let said = setting.verify(text).unwrap();
         assert_eq!(said.name_id, "0a1b2c3d");
         assert_eq!(said.values(GROUPS).unwrap().len(), 2);
-        assert_eq!(Setting::default().verify(text), Err(Refusal::Decryption));
+        assert_eq!(Setting::default().verify(text), Err(ResponseRefusal::Decryption));
     }
     let unsigned = setting.verify(fixture!("samlp_encrypted_unsigned"));
-    assert_eq!(unsigned, Err(Refusal::Unsigned));
-    assert_eq!(setting.verify(fixture!("samlp_encrypted_cbc")), Err(Refusal::Algorithm));
+    assert_eq!(unsigned, Err(ResponseRefusal::Unsigned));
+    assert_eq!(setting.verify(fixture!("samlp_encrypted_cbc")), Err(ResponseRefusal::Algorithm));
 
     let now = made_at();
-    let (key, certificate) = ServiceKey::generate("other", now).unwrap();
-    let other = ServiceKey::read(&key, &certificate).unwrap();
+    let (key, certificate) = ServiceKey::generate_key("other", now).unwrap();
+    let other = ServiceKey::read_key(&key, &certificate).unwrap();
     let mut wrong = Setting { keys: vec![other], ..Setting::default() };
-    assert_eq!(wrong.verify(fixture!("samlp_encrypted")), Err(Refusal::Decryption));
+    assert_eq!(wrong.verify(fixture!("samlp_encrypted")), Err(ResponseRefusal::Decryption));
     // While keys rotate, both decrypt.
     wrong.keys.push(common::service_key());
     assert!(wrong.verify(fixture!("samlp_encrypted")).is_ok());
@@ -96,19 +97,19 @@ fn one_text_has_one_fingerprint() {
 #[test]
 fn weak_or_foreign_signatures_are_refused() {
     let setting = Setting::default();
-    assert_eq!(setting.verify(fixture!("samlp_unsigned")), Err(Refusal::Unsigned));
-    assert_eq!(setting.verify(fixture!("samlp_sha1")), Err(Refusal::Algorithm));
-    assert_eq!(setting.verify(fixture!("samlp_sha1_digest")), Err(Refusal::Algorithm));
+    assert_eq!(setting.verify(fixture!("samlp_unsigned")), Err(ResponseRefusal::Unsigned));
+    assert_eq!(setting.verify(fixture!("samlp_sha1")), Err(ResponseRefusal::Algorithm));
+    assert_eq!(setting.verify(fixture!("samlp_sha1_digest")), Err(ResponseRefusal::Algorithm));
     // It carries the certificate that verifies it; that counts for nothing.
-    assert_eq!(setting.verify(fixture!("samlp_stranger")), Err(Refusal::Signature));
+    assert_eq!(setting.verify(fixture!("samlp_stranger")), Err(ResponseRefusal::Signature));
     let stranger = Setting {
         certificates: common::read_pem(include_str!("fixtures/stranger.pem")),
         ..Setting::default()
     };
     assert!(stranger.verify(fixture!("samlp_stranger")).is_ok());
-    assert_eq!(stranger.verify(ASSERTION), Err(Refusal::Signature));
+    assert_eq!(stranger.verify(ASSERTION), Err(ResponseRefusal::Signature));
     let none = Setting { certificates: Vec::new(), ..Setting::default() };
-    assert_eq!(none.verify(ASSERTION), Err(Refusal::Signature));
+    assert_eq!(none.verify(ASSERTION), Err(ResponseRefusal::Signature));
 }
 
 #[test]
@@ -124,37 +125,37 @@ fn algorithms_cannot_be_confused() {
         "",
     ] {
         let text = ASSERTION.replace("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", method);
-        assert_eq!(Setting::default().verify(&text), Err(Refusal::Algorithm), "{method}");
+        assert_eq!(Setting::default().verify(&text), Err(ResponseRefusal::Algorithm), "{method}");
     }
     let curve = ASSERTION.replace("#rsa-sha256", "#ecdsa-sha256");
-    assert_eq!(Setting::default().verify(&curve), Err(Refusal::Signature));
+    assert_eq!(Setting::default().verify(&curve), Err(ResponseRefusal::Signature));
 }
 
 #[test]
 fn expectations_are_checked() {
     let setting = Setting { identity_provider: "https://other.test".into(), ..Setting::default() };
     for text in [ASSERTION, RESPONSE] {
-        assert_eq!(setting.verify(text), Err(Refusal::Issuer));
+        assert_eq!(setting.verify(text), Err(ResponseRefusal::Issuer));
         let other = Setting { audiences: vec!["https://other.test".into()], ..Setting::default() };
-        assert_eq!(other.verify(text), Err(Refusal::Audience));
+        assert_eq!(other.verify(text), Err(ResponseRefusal::Audience));
         let other = Setting { recipients: vec!["https://other.test".into()], ..Setting::default() };
-        assert_eq!(other.verify(text), Err(Refusal::Destination));
+        assert_eq!(other.verify(text), Err(ResponseRefusal::Destination));
         let other = Setting { request: Some("_another".into()), ..Setting::default() };
-        assert_eq!(other.verify(text), Err(Refusal::Request));
+        assert_eq!(other.verify(text), Err(ResponseRefusal::Request));
         let other = Setting { request: None, ..Setting::default() };
-        assert_eq!(other.verify(text), Err(Refusal::UnexpectedRequest));
+        assert_eq!(other.verify(text), Err(ResponseRefusal::UnexpectedRequest));
         // The envelope is not signed, so what it leaves out stands in the assertion.
         if text == ASSERTION {
             let text = text.replacen(" InResponseTo=\"_request\"", "", 1);
-            assert_eq!(other.verify(&text), Err(Refusal::UnexpectedRequest));
+            assert_eq!(other.verify(&text), Err(ResponseRefusal::UnexpectedRequest));
             let text = text.replacen("Destination=\"https://rolecall.test/saml/consume\"", "", 1);
             let other =
                 Setting { recipients: vec!["https://other.test".into()], ..Setting::default() };
-            assert!(matches!(other.verify(&text), Err(Refusal::Confirmation(_))));
+            assert!(matches!(other.verify(&text), Err(ResponseRefusal::Confirmation(_))));
         }
     }
     let unsolicited = fixture!("samlp_unsolicited");
-    assert_eq!(Setting::default().verify(unsolicited), Err(Refusal::Request));
+    assert_eq!(Setting::default().verify(unsolicited), Err(ResponseRefusal::Request));
     let begun_there = Setting { request: None, ..Setting::default() };
     assert!(begun_there.verify(unsolicited).is_ok());
 }
@@ -164,11 +165,11 @@ fn times_are_checked_with_the_skew() {
     let at = |offset: TimeDelta| {
         Setting { now: made_at() + offset, ..Setting::default() }.verify(ASSERTION)
     };
-    assert_eq!(at(TimeDelta::minutes(-2)), Err(Refusal::NotYetValid));
+    assert_eq!(at(TimeDelta::minutes(-2)), Err(ResponseRefusal::NotYetValid));
     assert!(at(TimeDelta::seconds(-50)).is_ok());
     assert!(at(TimeDelta::seconds(3_600 + 50)).is_ok());
-    assert_eq!(at(TimeDelta::minutes(62)), Err(Refusal::Expired));
-    assert_eq!(at(TimeDelta::days(400)), Err(Refusal::Expired));
+    assert_eq!(at(TimeDelta::minutes(62)), Err(ResponseRefusal::Expired));
+    assert_eq!(at(TimeDelta::days(400)), Err(ResponseRefusal::Expired));
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn failed_sign_ins_are_said() {
                 Value=\"urn:oasis:names:tc:SAML:2.0:status:AuthnFailed\"/></samlp:StatusCode>\
                 </samlp:Status></samlp:Response>";
     let refusal = Setting::default().verify(text).unwrap_err();
-    assert_eq!(refusal, Refusal::Status("AuthnFailed".into()));
+    assert_eq!(refusal, ResponseRefusal::Status("AuthnFailed".into()));
 }
 
 #[test]
@@ -197,12 +198,16 @@ fn document_types_and_bombs_are_refused() {
         "<?a?>",
     ] {
         let text = format!("{prolog}{BOTH}");
-        assert_eq!(Setting::default().verify(&text), Err(Refusal::MarkupDeclaration), "{prolog}");
+        assert_eq!(
+            Setting::default().verify(&text),
+            Err(ResponseRefusal::MarkupDeclaration),
+            "{prolog}"
+        );
     }
     let deep = format!("{}{}", "<a>".repeat(40_000), "</a>".repeat(40_000));
-    assert!(matches!(Setting::default().verify(&deep), Err(Refusal::TooLarge(_))));
+    assert!(matches!(Setting::default().verify(&deep), Err(ResponseRefusal::TooLarge(_))));
     let deep = format!("{}{}", "<a>".repeat(9_000), "</a>".repeat(9_000));
-    assert_eq!(Setting::default().verify(&deep), Err(Refusal::Malformed));
+    assert_eq!(Setting::default().verify(&deep), Err(ResponseRefusal::Malformed));
     assert!(begin.elapsed() < std::time::Duration::from_secs(1));
 }
 
@@ -210,9 +215,9 @@ fn document_types_and_bombs_are_refused() {
 fn form_values_are_decoded() {
     assert_eq!(decode_response("PGE+\r\nPC9h Pg").unwrap(), "<a></a>");
     assert_eq!(decode_response("PGE+PC9hPg==").unwrap(), "<a></a>");
-    assert_eq!(decode_response("%3C"), Err(Refusal::NotBase64));
-    assert_eq!(decode_response("//79"), Err(Refusal::NotBase64));
-    assert!(matches!(decode_response(&"A".repeat(600_000)), Err(Refusal::TooLarge(_))));
+    assert_eq!(decode_response("%3C"), Err(ResponseRefusal::NotBase64));
+    assert_eq!(decode_response("//79"), Err(ResponseRefusal::NotBase64));
+    assert!(matches!(decode_response(&"A".repeat(600_000)), Err(ResponseRefusal::TooLarge(_))));
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn comments_in_names_change_nothing() {
     // Inside of a signature, comments are refused.
     let (before, after) = ASSERTION.split_once("<DigestValue>").unwrap();
     let text = format!("{before}<DigestValue><!-- x -->{after}");
-    assert!(matches!(Setting::default().verify(&text), Err(Refusal::SignatureForm(_))));
+    assert!(matches!(Setting::default().verify(&text), Err(ResponseRefusal::SignatureForm(_))));
 }
 
 #[test]
@@ -342,6 +347,6 @@ fn assertions_of_another_service_are_refused() {
     let inside = assertion_of(&text);
     let envelope = ASSERTION.replace(assertion_of(ASSERTION), inside);
     let other = Setting { audiences: vec!["https://else.test".into()], ..Setting::default() };
-    assert_eq!(other.verify(&envelope), Err(Refusal::Audience));
+    assert_eq!(other.verify(&envelope), Err(ResponseRefusal::Audience));
     assert_eq!(ExpectedRequest::Unsolicited, ExpectedRequest::Unsolicited);
 }

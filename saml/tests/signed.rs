@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use saml::{
-    Assertion, Certificate, Expectation, ExpectedRequest, Refusal, ServiceKey, verify_response,
+    Assertion, Certificate, ExpectedRequest, ResponseExpectation, ResponseRefusal, ServiceKey,
+    verify_response,
 };
 
 const ISSUER: &str = "https://idp.test/metadata";
@@ -99,7 +100,7 @@ impl Default for Parts {
 
 impl IdentityProvider {
     fn new() -> Self {
-        let (key, certificate) = ServiceKey::generate("idp", now()).unwrap();
+        let (key, certificate) = ServiceKey::generate_key("idp", now()).unwrap();
         Self {
             key: KeyPair::from_pkcs8(&key).unwrap(),
             certificate: Certificate::from_base64(&STANDARD.encode(certificate)).unwrap(),
@@ -144,11 +145,11 @@ impl IdentityProvider {
         wrap(parts, &self.sign(parts))
     }
 
-    fn verify(&self, text: &str) -> Result<Assertion, Refusal> {
+    fn verify(&self, text: &str) -> Result<Assertion, ResponseRefusal> {
         let (audiences, recipients) = ([AUDIENCE.to_owned()], [CONSUMER.to_owned()]);
         verify_response(
             text,
-            &Expectation {
+            &ResponseExpectation {
                 identity_provider: ISSUER,
                 certificates: std::slice::from_ref(&self.certificate),
                 audiences: &audiences,
@@ -162,7 +163,7 @@ impl IdentityProvider {
     }
 
     /// The answer to a response with these parts.
-    fn judge(&self, change: impl FnOnce(&mut Parts)) -> Result<Assertion, Refusal> {
+    fn judge(&self, change: impl FnOnce(&mut Parts)) -> Result<Assertion, ResponseRefusal> {
         let mut parts = Parts::default();
         change(&mut parts);
         self.verify(&self.respond(&parts))
@@ -266,12 +267,15 @@ fn audiences_must_name_us() {
         ("ours in another place", format!("{other}<saml:Audience>{AUDIENCE}</saml:Audience>")),
     ] {
         let answer = with(&inside).unwrap_err();
-        assert!(matches!(answer, Refusal::Audience | Refusal::Condition), "{why}: {answer}");
+        assert!(
+            matches!(answer, ResponseRefusal::Audience | ResponseRefusal::Condition),
+            "{why}: {answer}"
+        );
     }
     let unknown = format!("{us}<saml:Condition></saml:Condition>");
-    assert_eq!(with(&unknown), Err(Refusal::Condition));
+    assert_eq!(with(&unknown), Err(ResponseRefusal::Condition));
     let none = provider.judge(|parts| parts.conditions = String::new());
-    assert!(matches!(none, Err(Refusal::Incomplete(_))));
+    assert!(matches!(none, Err(ResponseRefusal::Incomplete(_))));
     let twice = provider.judge(|parts| parts.conditions = conditions(&us).repeat(2));
     assert!(twice.is_err());
 }
@@ -328,17 +332,20 @@ fn envelopes_around_signed_assertions_are_checked() {
         parts.envelope_attributes = parts.envelope_attributes.replace(from, to);
         provider.verify(&provider.respond(&parts))
     };
-    assert_eq!(changed(CONSUMER, "https://else.test"), Err(Refusal::Destination));
-    assert_eq!(changed("InResponseTo=\"_q\"", "InResponseTo=\"_x\""), Err(Refusal::Request));
-    assert_eq!(changed("Version=\"2.0\"", "Version=\"1.1\""), Err(Refusal::NotAResponse));
-    assert_eq!(changed("ID=\"_r\"", "ID=\"_a\""), Err(Refusal::DuplicateId));
+    assert_eq!(changed(CONSUMER, "https://else.test"), Err(ResponseRefusal::Destination));
+    assert_eq!(
+        changed("InResponseTo=\"_q\"", "InResponseTo=\"_x\""),
+        Err(ResponseRefusal::Request)
+    );
+    assert_eq!(changed("Version=\"2.0\"", "Version=\"1.1\""), Err(ResponseRefusal::NotAResponse));
+    assert_eq!(changed("ID=\"_r\"", "ID=\"_a\""), Err(ResponseRefusal::DuplicateId));
     let other = provider.judge(|parts| {
         parts.envelope_begin = parts.envelope_begin.replace("idp.test", "evil.test");
     });
-    assert_eq!(other, Err(Refusal::Issuer));
+    assert_eq!(other, Err(ResponseRefusal::Issuer));
     let failed = "urn:oasis:names:tc:SAML:2.0:status:Requester";
     let failed = provider.judge(|parts| parts.status = failed.into());
-    assert!(matches!(failed, Err(Refusal::Status(_))));
+    assert!(matches!(failed, Err(ResponseRefusal::Status(_))));
     // What is added beside or around a signed assertion.
     let signed = provider.sign(&good);
     let unsigned = {

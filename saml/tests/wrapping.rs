@@ -4,7 +4,7 @@ mod common;
 
 use common::{ASSERTION, BOTH, RESPONSE, Setting, assertion_of, cut, evil_assertion, signature_of};
 use proptest::prelude::*;
-use saml::Refusal;
+use saml::ResponseRefusal;
 
 /// Every variant with what it is called.
 fn variants() -> Vec<(String, String)> {
@@ -203,7 +203,7 @@ fn wrapped_signatures_are_refused() {
         let answer = Setting::default().verify(&text);
         assert!(answer.is_err(), "{name} was accepted: {answer:?}\n{text}");
         // Each is a wrapping, not a text that no parser reads.
-        assert_ne!(answer, Err(Refusal::Malformed), "{name}\n{text}");
+        assert_ne!(answer, Err(ResponseRefusal::Malformed), "{name}\n{text}");
     }
 }
 

@@ -48,14 +48,14 @@ pub struct RequestKind {
     pub meaning: &'static str,
     pub outcome: Outcome,
     pub status: Option<u16>,
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<RequestRefusal>,
     pub quirks: Vec<&'static str>,
     pub source: Option<IpAddr>,
 }
 
 /// Why a request was refused, in codes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Refusal {
+pub struct RequestRefusal {
     pub reason: RefusalReason,
     pub scim_type: Option<&'static str>,
     /// The attribute or parameter that is to blame.
@@ -480,7 +480,7 @@ mod tests {
     async fn a_refusal_that_is_new_is_announced_once() {
         let requests = RequestCounts::default();
         let refused = RequestKind {
-            refusal: Some(Refusal {
+            refusal: Some(RequestRefusal {
                 reason: RefusalReason::Taken,
                 scim_type: Some("uniqueness"),
                 field: None,

@@ -171,7 +171,7 @@ pub async fn carry_out_request(
     let location = header(header::LOCATION);
     let named = location.as_deref().unwrap_or(&payload.path);
     let resource = named.rsplit('/').next().and_then(|id| Uuid::try_parse(id).ok());
-    let refusal = response.extensions().get::<crate::buffers::request_counts::Refusal>();
+    let refusal = response.extensions().get::<crate::buffers::request_counts::RequestRefusal>();
     Ok(AsyncOutcome {
         status: response.status().as_u16(),
         version: header(header::ETAG),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::body;
 use super::entity_tag::EntityTag;
-use crate::buffers::request_counts::Refusal;
+use crate::buffers::request_counts::RequestRefusal;
 use crate::context::{App, CallerIds, Cx};
 use crate::domain::access::api_key;
 use crate::domain::connection::scim_token;
@@ -332,7 +332,7 @@ pub fn empty_response(status: StatusCode, version: i64, location: &str) -> Respo
 pub struct ScimFailure {
     pub status: StatusCode,
     /// The same error as codes, for the request log.
-    pub refusal: Refusal,
+    pub refusal: RequestRefusal,
     pub detail: String,
     /// Seconds to wait before the same request may succeed.
     retry_after: Option<u64>,
@@ -358,7 +358,7 @@ impl ScimFailure {
             StatusCode::INTERNAL_SERVER_ERROR => RefusalReason::Internal,
             _ => RefusalReason::Unreadable,
         };
-        let refusal = Refusal { reason, scim_type: None, field: None };
+        let refusal = RequestRefusal { reason, scim_type: None, field: None };
         let detail = detail.into();
         Self { status, refusal, detail, retry_after: None, challenge: TOKEN_REFUSED }
     }
@@ -434,7 +434,7 @@ impl From<Error> for ScimFailure {
             }
             _ => None,
         };
-        let refusal = Refusal { reason, scim_type, field };
+        let refusal = RequestRefusal { reason, scim_type, field };
         let detail = error.to_string();
         Self { status, refusal, detail, retry_after, challenge: TOKEN_REFUSED }
     }

@@ -38,7 +38,7 @@ use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
-use crate::buffers::request_counts::Refusal;
+use crate::buffers::request_counts::RequestRefusal;
 use crate::context::{App, Cx, run_within};
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::review::RetryPayload;
@@ -154,7 +154,7 @@ fn handler_panicked() -> Response {
 #[derive(Debug, Clone)]
 pub enum ScimReplayOutcome {
     Done,
-    Refused(Refusal),
+    Refused(RequestRefusal),
 }
 
 /// Retries a write as the connection of `cx`. It runs the same code as a write that arrives over
@@ -181,8 +181,8 @@ pub async fn replay_write(cx: &Cx, slug: &str, write: &RetryPayload) -> Result<S
     if status.is_success() || (write.method == "DELETE" && status == StatusCode::NOT_FOUND) {
         return Ok(ScimReplayOutcome::Done);
     }
-    let unknown = Refusal { reason: RefusalReason::Internal, scim_type: None, field: None };
-    let mut refusal = response.extensions().get::<Refusal>().cloned().unwrap_or(unknown);
+    let unknown = RequestRefusal { reason: RefusalReason::Internal, scim_type: None, field: None };
+    let mut refusal = response.extensions().get::<RequestRefusal>().cloned().unwrap_or(unknown);
     let types = resource_types(cx).await?;
     refusal.field =
         refusal.field.and_then(|field| observe::request_record::known_field(Some(&types), field));

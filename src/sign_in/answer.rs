@@ -63,7 +63,7 @@ impl SignInFailure {
     }
 
     /// The failure of a request that took too long.
-    pub(super) fn unavailable() -> Self {
+    pub(super) fn of_timeout() -> Self {
         let error = Error::Unavailable("a sign-in took too long".into());
         Self::from(error)
     }

@@ -131,7 +131,7 @@ async fn read_groups(
     let mut groups = Vec::new();
     for _ in 0..MAX_PAGES {
         let page = fetch_page(cx, &url, &token).await?;
-        let items = page["value"].as_array().ok_or_else(unreadable)?;
+        let items = page["value"].as_array().ok_or_else(unreadable_answer)?;
         for item in items {
             add_group(item, identity, &mut groups)?;
         }
@@ -141,7 +141,7 @@ async fn read_groups(
         let Some(next) = page.get("@odata.nextLink").and_then(Value::as_str) else {
             return Ok(groups);
         };
-        let next = Url::parse(next).map_err(|_| unreadable())?;
+        let next = Url::parse(next).map_err(|_| unreadable_answer())?;
         // The token goes to this server only.
         if next.origin() != base {
             let why = "the next page is at another server";
@@ -153,7 +153,7 @@ async fn read_groups(
     Err(GraphFailure::new(RefusalReason::TooLarge, why))
 }
 
-fn unreadable() -> GraphFailure {
+fn unreadable_answer() -> GraphFailure {
     GraphFailure::new(RefusalReason::SourceUnreadable, "the answer is not a list of groups")
 }
 
@@ -182,10 +182,10 @@ fn add_group(
     if item["securityEnabled"] == false {
         return Ok(());
     }
-    let id = item["id"].as_str().ok_or_else(unreadable)?;
+    let id = item["id"].as_str().ok_or_else(unreadable_answer)?;
     let name = item["displayName"].as_str();
     let key = match identity {
-        GroupIdentity::DisplayName => name.ok_or_else(unreadable)?,
+        GroupIdentity::DisplayName => name.ok_or_else(unreadable_answer)?,
         GroupIdentity::ExternalId | GroupIdentity::Id => id,
     };
     groups.push(ClaimedGroup { key: key.to_owned(), display_name: name.map(Into::into) });
@@ -205,7 +205,7 @@ async fn fetch_page(cx: &Cx, url: &Url, token: &str) -> Result<Value, GraphFailu
         let wait = wait.map(Duration::from_secs);
         let reason = match answer.status {
             StatusCode::OK => {
-                return serde_json::from_slice(&answer.body).map_err(|_| unreadable());
+                return serde_json::from_slice(&answer.body).map_err(|_| unreadable_answer());
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(wait) = wait.filter(|wait| *wait <= MAX_SHORT_WAIT)

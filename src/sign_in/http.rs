@@ -59,7 +59,7 @@ pub fn build_router(app: Arc<App>) -> Router {
 async fn limit_time(request: Request, next: Next) -> Response {
     match run_within(REQUEST_TIMEOUT, next.run(request)).await {
         Some(response) => response,
-        None => SignInFailure::unavailable().into_response(),
+        None => SignInFailure::of_timeout().into_response(),
     }
 }
 
@@ -178,7 +178,7 @@ impl SamlForm {
     }
 
     /// Reads the body of a browser's request.
-    pub(super) async fn receive(body: Body) -> Result<Self, SignInFailure> {
+    pub(super) async fn receive_form(body: Body) -> Result<Self, SignInFailure> {
         let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
             let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
             SignInFailure::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", why)

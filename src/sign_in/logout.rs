@@ -78,10 +78,10 @@ async fn end_named_sessions(
 async fn verify_and_end(cx: &Cx, accepting: &AcceptingConnection, token: &str) -> Result<u64> {
     let connection = accepting.connection.id;
     let verifier = TokenVerifier::of_connection(cx, accepting)?;
-    let said = verifier.verify_logout_token(token, cx.app.clock.now()).await?;
-    let id = format!("logout {}", said.id);
-    replay::use_once(cx, connection, &id, said.fingerprint, said.expires_at).await?;
-    let ended = end_sessions(cx, connection, &said.ended).await;
+    let logout = verifier.verify_logout_token(token, cx.app.clock.now()).await?;
+    let id = format!("logout {}", logout.id);
+    replay::use_once(cx, connection, &id, logout.fingerprint, logout.expires_at).await?;
+    let ended = end_sessions(cx, connection, &logout.ended).await;
     if ended.is_err() {
         // The provider may say it again.
         replay::forget_use(cx, connection, &id).await?;

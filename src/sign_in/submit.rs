@@ -10,7 +10,7 @@ use super::saml;
 use super::saml::VerifiedResponse;
 use crate::auth::policy::Action;
 use crate::buffers::request_counts;
-use crate::buffers::request_counts::{Refusal, RequestCount, RequestKind};
+use crate::buffers::request_counts::{RequestCount, RequestKind, RequestRefusal};
 use crate::context::{Credential, Cx};
 use crate::domain::connection::Connection;
 use crate::domain::connection::assertion_source;
@@ -162,14 +162,14 @@ async fn find_saml_connection(
         found.retain(|accepting| accepting.check_active().is_ok());
     }
     let mut found = found.into_iter();
-    let refused = |reason, why: &'static str| Err(Error::Held { reason, why: why.into() });
+    let refuse = |reason, why: &'static str| Err(Error::Held { reason, why: why.into() });
     match (found.next(), found.next()) {
         (Some(accepting), None) => Ok(accepting),
-        (Some(_), Some(_)) => refused(
+        (Some(_), Some(_)) => refuse(
             RefusalReason::AssertionAmbiguous,
             "several connections accept responses of this issuer: name one",
         ),
-        (None, _) => refused(
+        (None, _) => refuse(
             RefusalReason::AssertionIssuer,
             "no connection trusts the issuer of the response",
         ),
@@ -220,7 +220,7 @@ async fn find_connection(cx: &Cx, named: Option<Uuid>, token: &str) -> Result<Ac
         return assertion_source::find_accepting(cx, id).await;
     }
     let says = UncheckedToken::read_claims(token)?;
-    let refused = |reason, why: &'static str| Err(Error::Held { reason, why: why.into() });
+    let refuse = |reason, why: &'static str| Err(Error::Held { reason, why: why.into() });
     let mut trusted = false;
     let mut found = Vec::new();
     for accepting in assertion_source::list_accepting(cx, Protocol::Oidc).await? {
@@ -240,16 +240,16 @@ async fn find_connection(cx: &Cx, named: Option<Uuid>, token: &str) -> Result<Ac
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(accepting), None) => Ok(accepting),
-        (Some(_), Some(_)) => refused(
+        (Some(_), Some(_)) => refuse(
             RefusalReason::AssertionAmbiguous,
             "several connections accept tokens of this issuer for this audience: name one",
         ),
-        (None, _) if trusted => refused(
+        (None, _) if trusted => refuse(
             RefusalReason::AssertionAudience,
             "the token is not for an audience of a connection that trusts its issuer",
         ),
         (None, _) => {
-            refused(RefusalReason::AssertionIssuer, "no connection trusts the issuer of the token")
+            refuse(RefusalReason::AssertionIssuer, "no connection trusts the issuer of the token")
         }
     }
 }
@@ -298,7 +298,7 @@ pub(super) fn note_request(
         meaning,
         outcome,
         status: None,
-        refusal: refusal.map(|reason| Refusal { reason, scim_type: None, field: None }),
+        refusal: refusal.map(|reason| RequestRefusal { reason, scim_type: None, field: None }),
         quirks: Vec::new(),
         source: None,
     };

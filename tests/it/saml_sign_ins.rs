@@ -51,7 +51,7 @@ impl IdentityProvider {
 
     /// One whose certificate was made at this time.
     pub fn since(made_at: DateTime<Utc>) -> Self {
-        let (key, certificate) = ServiceKey::generate("idp", made_at).unwrap();
+        let (key, certificate) = ServiceKey::generate_key("idp", made_at).unwrap();
         Self { key: KeyPair::from_pkcs8(&key).unwrap(), certificate: STANDARD.encode(certificate) }
     }
 

@@ -108,7 +108,7 @@ pub fn schema_object(schema: &SchemaDefinition, value: Value) -> Result<Map<Stri
     match value {
         Value::Object(members) => Ok(members),
         Value::Null => Ok(Map::new()),
-        _ => Err(InvalidInput::value(schema.urn.clone(), "must be an object")),
+        _ => Err(InvalidInput::invalid_value(schema.urn.clone(), "must be an object")),
     }
 }
 
@@ -146,7 +146,10 @@ fn put_more(
     let more = match found.sub {
         None => canonical_value(attribute, &at, value)?,
         Some(_) if attribute.multi_valued => {
-            return Err(InvalidInput::value(at, "does not say which of the values it belongs to"));
+            return Err(InvalidInput::invalid_value(
+                at,
+                "does not say which of the values it belongs to",
+            ));
         }
         Some(sub) => canonical_value(sub, &at, value)?.map(|value| json!({ &sub.name: value })),
     };
@@ -267,7 +270,9 @@ fn take_value<'a>(
                 one_primary(&at, &value)?;
                 into.insert(attribute.name.clone(), value);
             }
-            None if attribute.required => return Err(InvalidInput::value(at, "is required")),
+            None if attribute.required => {
+                return Err(InvalidInput::invalid_value(at, "is required"));
+            }
             None => {}
         }
     }
@@ -279,7 +284,7 @@ fn one_primary(at: &str, value: &Value) -> Result<()> {
     let primaries =
         value.as_array().into_iter().flatten().filter(|element| is_primary(element)).count();
     if primaries > 1 {
-        return Err(InvalidInput::value(
+        return Err(InvalidInput::invalid_value(
             format!("{at}.primary"),
             "is true for more than one value",
         ));
@@ -357,7 +362,7 @@ pub fn is_pointer(attribute: &SchemaAttribute) -> bool {
 
 /// The canonical form of one value of an attribute, whether it is single-valued or multi-valued.
 fn canonical_single(attribute: &SchemaAttribute, at: &str, value: Value) -> Result<Option<Value>> {
-    let wrong = |expected: &'static str| Err(InvalidInput::value(at.to_owned(), expected));
+    let wrong = |expected: &'static str| Err(InvalidInput::invalid_value(at.to_owned(), expected));
     let value = match (attribute.kind, value) {
         (_, Value::Null) => return Ok(None),
         (AttributeKind::Complex, value) => return canonical_complex(attribute, at, value),
@@ -396,7 +401,7 @@ pub fn number_in_text(text: &str) -> Option<Number> {
 }
 
 fn canonical_string(attribute: &SchemaAttribute, at: &str, text: String) -> Result<Option<Value>> {
-    let wrong = |why: String| Err(InvalidInput::value(at.to_owned(), why));
+    let wrong = |why: String| Err(InvalidInput::invalid_value(at.to_owned(), why));
     if text.contains('\0') {
         return wrong("must not contain the character NUL".into());
     }
@@ -436,7 +441,7 @@ fn canonical_complex(attribute: &SchemaAttribute, at: &str, value: Value) -> Res
         Value::String(text) if attribute.sub_attribute("value").is_some() => {
             Map::from_iter([("value".into(), text.into())])
         }
-        _ => return Err(InvalidInput::value(at.to_owned(), "must be an object")),
+        _ => return Err(InvalidInput::invalid_value(at.to_owned(), "must be an object")),
     };
     let mut values = vec![Value::Null; attribute.sub_attributes.len()];
     for (key, value) in given {
@@ -631,6 +636,9 @@ fn member_id(member: &Value) -> Result<String> {
         _ => None,
     };
     id.filter(|id| !id.trim().is_empty()).map(|id| id.trim().to_owned()).ok_or_else(|| {
-        InvalidInput::value("members.value", "is required: the id of the member on this server")
+        InvalidInput::invalid_value(
+            "members.value",
+            "is required: the id of the member on this server",
+        )
     })
 }

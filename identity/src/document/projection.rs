@@ -27,7 +27,7 @@ impl Projection {
         let except = parse_names("excludedAttributes", excluded)?;
         // RFC 7644 section 3.9: one of the two, never both.
         if !only.is_empty() && !except.is_empty() {
-            return Err(InvalidInput::value(
+            return Err(InvalidInput::invalid_value(
                 "excludedAttributes",
                 "cannot be combined with attributes",
             ));

@@ -42,7 +42,7 @@ impl AttributeKind {
     }
 
     /// The type with this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         [
             Self::String,
             Self::Boolean,
@@ -79,7 +79,7 @@ impl MutabilityRule {
     }
 
     /// The rule with this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         [Self::ReadOnly, Self::ReadWrite, Self::Immutable, Self::WriteOnly]
             .into_iter()
             .find(|this| this.name() == name)
@@ -107,7 +107,7 @@ impl ReturnedRule {
     }
 
     /// The rule with this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         [Self::Always, Self::Never, Self::Default, Self::Request]
             .into_iter()
             .find(|this| this.name() == name)

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uppsala::{Document, NodeId};
 
-use super::{Expectation, ExpectedRequest};
-use crate::Refusal;
+use super::{ExpectedRequest, ResponseExpectation};
+use crate::ResponseRefusal;
 use crate::namespace::ASSERTION;
 use crate::xml::{attribute, child_elements, children_named, is_element, only_child, text_of};
 
@@ -65,37 +65,37 @@ pub fn read_assertion(
     document: &Document<'_>,
     node: NodeId,
     fingerprint: &[u8],
-    expected: &Expectation<'_>,
-) -> Result<Assertion, Refusal> {
+    expected: &ResponseExpectation<'_>,
+) -> Result<Assertion, ResponseRefusal> {
     if attribute(document, node, "Version") != Some("2.0") {
-        return Err(Refusal::Incomplete("version 2.0"));
+        return Err(ResponseRefusal::Incomplete("version 2.0"));
     }
     let id = attribute(document, node, "ID")
         .filter(|id| !id.is_empty() && id.len() <= 256)
-        .ok_or(Refusal::Incomplete("an ID"))?;
+        .ok_or(ResponseRefusal::Incomplete("an ID"))?;
     let issuer = only_child(document, node, ASSERTION, "Issuer")
         .map(|issuer| text_of(document, issuer))
-        .ok_or(Refusal::Issuer)?;
+        .ok_or(ResponseRefusal::Issuer)?;
     if issuer != expected.identity_provider {
-        return Err(Refusal::Issuer);
+        return Err(ResponseRefusal::Issuer);
     }
-    let issued_at =
-        read_time(document, node, "IssueInstant")?.ok_or(Refusal::Incomplete("IssueInstant"))?;
+    let issued_at = read_time(document, node, "IssueInstant")?
+        .ok_or(ResponseRefusal::Incomplete("IssueInstant"))?;
     if issued_at > expected.now + expected.skew {
-        return Err(Refusal::NotYetValid);
+        return Err(ResponseRefusal::NotYetValid);
     }
     let conditions_end = check_conditions(document, node, expected)?;
 
-    let subject =
-        only_child(document, node, ASSERTION, "Subject").ok_or(Refusal::Incomplete("a subject"))?;
+    let subject = only_child(document, node, ASSERTION, "Subject")
+        .ok_or(ResponseRefusal::Incomplete("a subject"))?;
     if !children_named(document, subject, ASSERTION, "EncryptedID").is_empty() {
-        return Err(Refusal::EncryptedPart);
+        return Err(ResponseRefusal::EncryptedPart);
     }
     let name = only_child(document, subject, ASSERTION, "NameID")
-        .ok_or(Refusal::Incomplete("a NameID"))?;
+        .ok_or(ResponseRefusal::Incomplete("a NameID"))?;
     let name_id = text_of(document, name);
     if name_id.is_empty() {
-        return Err(Refusal::Incomplete("a NameID"));
+        return Err(ResponseRefusal::Incomplete("a NameID"));
     }
     let confirmation_end = check_confirmation(document, subject, expected)?;
     let (authenticated_at, session_index) = read_statement(document, node, expected)?;
@@ -110,7 +110,7 @@ pub fn read_assertion(
         name_id_format: attribute(document, name, "Format").map(ToOwned::to_owned),
         session_index,
         attributes: read_attributes(document, node)?,
-        fingerprint: fingerprint.try_into().map_err(|_| Refusal::Digest)?,
+        fingerprint: fingerprint.try_into().map_err(|_| ResponseRefusal::Digest)?,
     })
 }
 
@@ -119,14 +119,14 @@ fn read_time(
     document: &Document<'_>,
     node: NodeId,
     name: &'static str,
-) -> Result<Option<DateTime<Utc>>, Refusal> {
+) -> Result<Option<DateTime<Utc>>, ResponseRefusal> {
     let Some(text) = attribute(document, node, name) else { return Ok(None) };
     let instant =
-        DateTime::parse_from_rfc3339(text.trim()).map_err(|_| Refusal::Incomplete(name))?;
+        DateTime::parse_from_rfc3339(text.trim()).map_err(|_| ResponseRefusal::Incomplete(name))?;
     let instant = instant.with_timezone(&Utc);
     // So that sums with the skew cannot leave the calendar.
     if instant.timestamp().unsigned_abs() > 253_402_300_799 - 86_400 {
-        return Err(Refusal::Incomplete(name));
+        return Err(ResponseRefusal::Incomplete(name));
     }
     Ok(Some(instant))
 }
@@ -135,10 +135,10 @@ fn read_time(
 fn check_conditions(
     document: &Document<'_>,
     assertion: NodeId,
-    expected: &Expectation<'_>,
-) -> Result<Option<DateTime<Utc>>, Refusal> {
+    expected: &ResponseExpectation<'_>,
+) -> Result<Option<DateTime<Utc>>, ResponseRefusal> {
     let conditions = only_child(document, assertion, ASSERTION, "Conditions")
-        .ok_or(Refusal::Incomplete("conditions"))?;
+        .ok_or(ResponseRefusal::Incomplete("conditions"))?;
     let end = check_times(document, conditions, expected)?;
     let mut restricted = false;
     for condition in child_elements(document, conditions) {
@@ -150,31 +150,31 @@ fn check_conditions(
                 expected.audiences.contains(&audience)
             });
             if !meant {
-                return Err(Refusal::Audience);
+                return Err(ResponseRefusal::Audience);
             }
         } else if !is_element(document, condition, ASSERTION, "OneTimeUse")
             && !is_element(document, condition, ASSERTION, "ProxyRestriction")
         {
             // Each is used once anyway, and never passed on.
-            return Err(Refusal::Condition);
+            return Err(ResponseRefusal::Condition);
         }
     }
-    if restricted { Ok(end) } else { Err(Refusal::Audience) }
+    if restricted { Ok(end) } else { Err(ResponseRefusal::Audience) }
 }
 
 fn check_times(
     document: &Document<'_>,
     node: NodeId,
-    expected: &Expectation<'_>,
-) -> Result<Option<DateTime<Utc>>, Refusal> {
+    expected: &ResponseExpectation<'_>,
+) -> Result<Option<DateTime<Utc>>, ResponseRefusal> {
     if read_time(document, node, "NotBefore")?
         .is_some_and(|start| start > expected.now + expected.skew)
     {
-        return Err(Refusal::NotYetValid);
+        return Err(ResponseRefusal::NotYetValid);
     }
     let end = read_time(document, node, "NotOnOrAfter")?;
     if end.is_some_and(|end| end + expected.skew <= expected.now) {
-        return Err(Refusal::Expired);
+        return Err(ResponseRefusal::Expired);
     }
     Ok(end)
 }
@@ -183,9 +183,9 @@ fn check_times(
 fn check_confirmation(
     document: &Document<'_>,
     subject: NodeId,
-    expected: &Expectation<'_>,
-) -> Result<DateTime<Utc>, Refusal> {
-    let mut refusal = Refusal::Confirmation("there is none");
+    expected: &ResponseExpectation<'_>,
+) -> Result<DateTime<Utc>, ResponseRefusal> {
+    let mut refusal = ResponseRefusal::Confirmation("there is none");
     for confirmation in children_named(document, subject, ASSERTION, "SubjectConfirmation") {
         if attribute(document, confirmation, "Method") != Some(BEARER) {
             continue;
@@ -201,24 +201,24 @@ fn check_confirmation(
 fn check_bearer(
     document: &Document<'_>,
     confirmation: NodeId,
-    expected: &Expectation<'_>,
-) -> Result<DateTime<Utc>, Refusal> {
+    expected: &ResponseExpectation<'_>,
+) -> Result<DateTime<Utc>, ResponseRefusal> {
     let data = only_child(document, confirmation, ASSERTION, "SubjectConfirmationData")
-        .ok_or(Refusal::Confirmation("it has no data"))?;
+        .ok_or(ResponseRefusal::Confirmation("it has no data"))?;
     let recipient = attribute(document, data, "Recipient").unwrap_or_default();
     if !expected.recipients.iter().any(|own| own == recipient) {
-        return Err(Refusal::Confirmation("it has another recipient"));
+        return Err(ResponseRefusal::Confirmation("it has another recipient"));
     }
     let end = check_times(document, data, expected)?
-        .ok_or(Refusal::Confirmation("it has no NotOnOrAfter"))?;
+        .ok_or(ResponseRefusal::Confirmation("it has no NotOnOrAfter"))?;
     if end > expected.now + MAX_LIFETIME + expected.skew {
-        return Err(Refusal::LongLived);
+        return Err(ResponseRefusal::LongLived);
     }
     match (expected.request, attribute(document, data, "InResponseTo")) {
         (ExpectedRequest::Unsolicited, None) => Ok(end),
-        (ExpectedRequest::Unsolicited, Some(_)) => Err(Refusal::UnexpectedRequest),
+        (ExpectedRequest::Unsolicited, Some(_)) => Err(ResponseRefusal::UnexpectedRequest),
         (ExpectedRequest::Id(id), Some(answered)) if id == answered => Ok(end),
-        (ExpectedRequest::Id(_), _) => Err(Refusal::Request),
+        (ExpectedRequest::Id(_), _) => Err(ResponseRefusal::Request),
     }
 }
 
@@ -226,33 +226,36 @@ fn check_bearer(
 fn read_statement(
     document: &Document<'_>,
     assertion: NodeId,
-    expected: &Expectation<'_>,
-) -> Result<(DateTime<Utc>, Option<String>), Refusal> {
+    expected: &ResponseExpectation<'_>,
+) -> Result<(DateTime<Utc>, Option<String>), ResponseRefusal> {
     let statements = children_named(document, assertion, ASSERTION, "AuthnStatement");
-    let statement = *statements.first().ok_or(Refusal::Incomplete("an AuthnStatement"))?;
+    let statement = *statements.first().ok_or(ResponseRefusal::Incomplete("an AuthnStatement"))?;
     let authenticated_at = read_time(document, statement, "AuthnInstant")?
-        .ok_or(Refusal::Incomplete("AuthnInstant"))?;
+        .ok_or(ResponseRefusal::Incomplete("AuthnInstant"))?;
     if authenticated_at > expected.now + expected.skew {
-        return Err(Refusal::NotYetValid);
+        return Err(ResponseRefusal::NotYetValid);
     }
     if read_time(document, statement, "SessionNotOnOrAfter")?
         .is_some_and(|end| end + expected.skew <= expected.now)
     {
-        return Err(Refusal::Expired);
+        return Err(ResponseRefusal::Expired);
     }
     let index = attribute(document, statement, "SessionIndex").map(ToOwned::to_owned);
     Ok((authenticated_at, index))
 }
 
-fn read_attributes(document: &Document<'_>, assertion: NodeId) -> Result<Vec<Attribute>, Refusal> {
+fn read_attributes(
+    document: &Document<'_>,
+    assertion: NodeId,
+) -> Result<Vec<Attribute>, ResponseRefusal> {
     let mut attributes: Vec<Attribute> = Vec::new();
     for statement in children_named(document, assertion, ASSERTION, "AttributeStatement") {
         if !children_named(document, statement, ASSERTION, "EncryptedAttribute").is_empty() {
-            return Err(Refusal::EncryptedPart);
+            return Err(ResponseRefusal::EncryptedPart);
         }
         for node in children_named(document, statement, ASSERTION, "Attribute") {
             let name = attribute(document, node, "Name")
-                .ok_or(Refusal::Incomplete("the name of an attribute"))?;
+                .ok_or(ResponseRefusal::Incomplete("the name of an attribute"))?;
             let values = children_named(document, node, ASSERTION, "AttributeValue");
             let values = values.into_iter().map(|value| text_of(document, value));
             // Keycloak writes one attribute for each value, unless it is told otherwise.

@@ -3,7 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use saml::{
-    Assertion, Certificate, Expectation, ExpectedRequest, Refusal, ServiceKey, verify_response,
+    Assertion, Certificate, ExpectedRequest, ResponseExpectation, ResponseRefusal, ServiceKey,
+    verify_response,
 };
 
 pub const ISSUER: &str = "https://idp.test/metadata";
@@ -41,7 +42,7 @@ pub fn read_pem(text: &str) -> Vec<Certificate> {
 }
 
 pub fn service_key() -> ServiceKey {
-    ServiceKey::read(
+    ServiceKey::read_key(
         include_bytes!("../fixtures/service.key.der"),
         include_bytes!("../fixtures/service.der"),
     )
@@ -74,10 +75,10 @@ impl Default for Setting {
 }
 
 impl Setting {
-    pub fn verify(&self, text: &str) -> Result<Assertion, Refusal> {
+    pub fn verify(&self, text: &str) -> Result<Assertion, ResponseRefusal> {
         verify_response(
             text,
-            &Expectation {
+            &ResponseExpectation {
                 identity_provider: &self.identity_provider,
                 certificates: &self.certificates,
                 audiences: &self.audiences,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::buffers::request_counts;
 use crate::buffers::request_counts::{
-    DrainedCounts, FailedSignIn, Refusal, RequestCount, RequestKind, SignInTenant,
+    DrainedCounts, FailedSignIn, RequestCount, RequestKind, RequestRefusal, SignInTenant,
 };
 use crate::context::{App, Cx};
 use crate::crypto::vault;
@@ -260,7 +260,7 @@ async fn identify_strangers(app: &App, taken: &mut DrainedCounts) -> Result<()> 
             meaning: AUTHENTICATE_MEANING,
             outcome: Outcome::Refused,
             status: Some(401),
-            refusal: Some(Refusal { reason: stranger.reason, scim_type: None, field: None }),
+            refusal: Some(RequestRefusal { reason: stranger.reason, scim_type: None, field: None }),
             quirks: Vec::new(),
             source: stranger.source,
         };

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::claimed_groups::{GroupKeys, claimed_set, join_groups, stored_keys};
-use super::memberships::{ListChange, SaidGroups, read_open_now, store_evidence};
+use super::memberships::{ClaimedGroups, ListChange, read_open_now, store_evidence};
 use super::source::SignInSource;
 use crate::context::{App, Cx};
 use crate::domain::directory::user::User;
@@ -20,12 +20,12 @@ use crate::error::{Error, Result};
 const BATCH_SIZE: u64 = 200;
 
 /// Notes what a sign-in says, and compares it with what SCIM says.
-pub(super) async fn note(
+pub(super) async fn note_evidence(
     from: &SignInSource,
     user: &User,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
 ) -> Result<ListChange> {
-    let Some(row) = store_evidence(from, user.id, said).await? else {
+    let Some(row) = store_evidence(from, user.id, claims).await? else {
         return Ok(ListChange::Done { changed: false, unknown: Vec::new() });
     };
     let unknown = compare_again(from, user, &row).await?;

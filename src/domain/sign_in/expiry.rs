@@ -53,10 +53,10 @@ pub async fn keep_last_holders(app: &Arc<App>) -> Result<u64> {
         let cx = &Cx::system(app.clone(), due.organization_id);
         for _ in 0..MAX_KEPT {
             match keep_one(cx).await? {
-                Kept::Nothing => break,
-                Kept::Begun => {}
+                KeepOutcome::Nothing => break,
+                KeepOutcome::Begun => {}
                 // The ledger has told of it before.
-                Kept::Before(id) => {
+                KeepOutcome::KeptBefore(id) => {
                     let statement = cx.statement(KEEP_SQL, keep_values(cx.app.clock.now(), id));
                     app.store.write.execute_raw(statement).await?;
                 }
@@ -68,7 +68,7 @@ pub async fn keep_last_holders(app: &Arc<App>) -> Result<u64> {
 }
 
 /// What was done for a role that would soon have no holder.
-enum Kept {
+enum KeepOutcome {
     Nothing,
     /// A membership is kept from now on.
     Begun,
@@ -86,7 +86,7 @@ fn keep_values(now: DateTime<Utc>, membership: Uuid) -> [Value; 3] {
 }
 
 /// Keeps one membership without which a management role would soon have no holder.
-async fn keep_one(cx: &Cx) -> Result<Kept> {
+async fn keep_one(cx: &Cx) -> Result<KeepOutcome> {
     cx.write(move |tx| {
         Box::pin(async move {
             // Of two changes at the same time, each must see the holders that the other one leaves.
@@ -104,7 +104,7 @@ async fn keep_one(cx: &Cx) -> Result<Kept> {
                 };
                 return keep_membership(tx, last, role.id).await;
             }
-            Ok(Change::unchanged(Kept::Nothing))
+            Ok(Change::unchanged(KeepOutcome::Nothing))
         })
     })
     .await
@@ -138,13 +138,17 @@ async fn find_last_claimed(
 }
 
 /// Moves the planned end of a membership.
-async fn keep_membership(tx: &Tx<'_>, kept: membership::Model, role: Uuid) -> Result<Change<Kept>> {
+async fn keep_membership(
+    tx: &Tx<'_>,
+    kept: membership::Model,
+    role: Uuid,
+) -> Result<Change<KeepOutcome>> {
     if kept.kept_since.is_some() {
-        return Ok(Change::unchanged(Kept::Before(kept.id)));
+        return Ok(Change::unchanged(KeepOutcome::KeptBefore(kept.id)));
     }
     let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(kept.user_id));
     let Some(account) = account::lock_user(tx, query).await? else {
-        return Ok(Change::unchanged(Kept::Nothing));
+        return Ok(Change::unchanged(KeepOutcome::Nothing));
     };
     let now = tx.now_after(Some(kept.since).max(Some(account.updated_at)));
     tx.db.execute_raw(tx.statement(KEEP_SQL, keep_values(now, kept.id))).await?;
@@ -158,7 +162,7 @@ async fn keep_membership(tx: &Tx<'_>, kept: membership::Model, role: Uuid) -> Re
         population: 0,
         name: Some(account.display_name.as_ref().unwrap_or(&account.user_name).clone()),
     };
-    Ok(Change::recorded(Kept::Begun, entry))
+    Ok(Change::recorded(KeepOutcome::Begun, entry))
 }
 
 #[derive(FromQueryResult)]

@@ -35,7 +35,7 @@ use crate::ledger::{EventKind, EventSubject, NewEvent};
 const MAX_FINGERPRINTS: usize = 32;
 
 /// What a sign-in, or the directory, says of a person's groups.
-pub(super) struct SaidGroups {
+pub(super) struct ClaimedGroups {
     pub subject_key: Vec<u8>,
     pub subject: Option<String>,
     /// The row of the person names the account already.
@@ -44,17 +44,17 @@ pub(super) struct SaidGroups {
     /// None = the directory says it.
     pub fingerprint: Option<String>,
     /// None = nothing is said about groups.
-    pub list: Option<SaidList>,
+    pub list: Option<ClaimedList>,
 }
 
 /// The list of a person's groups that a sign-in, or the directory, has.
-pub(super) struct SaidList {
+pub(super) struct ClaimedList {
     pub at: DateTime<Utc>,
     pub complete: bool,
     pub keys: GroupKeys,
 }
 
-impl SaidGroups {
+impl ClaimedGroups {
     /// What a verified assertion says; `linked` = the person's row names the account already.
     pub(super) fn of_assertion(
         from: &SignInSource,
@@ -63,7 +63,7 @@ impl SaidGroups {
     ) -> Result<Self> {
         let at = crate::context::clock::to_stored_precision(assertion.issued_at);
         let list = |groups: &[ClaimedGroup], complete| {
-            Ok::<_, Error>(Some(SaidList { at, complete, keys: collect_keys(from, groups)? }))
+            Ok::<_, Error>(Some(ClaimedList { at, complete, keys: collect_keys(from, groups)? }))
         };
         Ok(Self {
             subject_key: from.subject_key(&assertion.subject)?,
@@ -96,12 +96,12 @@ impl SaidGroups {
             linked: true,
             issued_at: row.issued_at,
             fingerprint: None,
-            list: Some(SaidList { at, complete: true, keys }),
+            list: Some(ClaimedList { at, complete: true, keys }),
         })
     }
 
     /// The list, if it is the latest one.
-    pub(super) fn latest_list(&self, known: Option<&sign_in::Model>) -> Option<&SaidList> {
+    pub(super) fn latest_list(&self, known: Option<&sign_in::Model>) -> Option<&ClaimedList> {
         let list = self.list.as_ref()?;
         let Some((row, listed_at)) = known.and_then(|row| Some((row, row.listed_at?))) else {
             return Some(list);
@@ -191,7 +191,7 @@ pub(super) struct MembershipChange {
 }
 
 /// What the write found.
-enum Written {
+enum ListWrite {
     Changed,
     /// Only the planned ends of these memberships move.
     Same(Vec<Uuid>),
@@ -199,14 +199,14 @@ enum Written {
 }
 
 /// Lets the person join and leave groups as the list says, in one write.
-pub(super) async fn apply(
+pub(super) async fn apply_list(
     from: &SignInSource,
     user: Uuid,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
 ) -> Result<ListChange> {
-    let known = super::person::find_latest(from, &said.subject_key).await?;
+    let known = super::person::find_latest(from, &claims.subject_key).await?;
     let known = known.filter(|row| row.user_id == user);
-    let latest = said.latest_list(known.as_ref());
+    let latest = claims.latest_list(known.as_ref());
     let joined = match latest {
         Some(list) => match join_groups(from, &list.keys, true).await {
             Err(Error::Busy(_)) => return Ok(ListChange::Restart),
@@ -215,19 +215,20 @@ pub(super) async fn apply(
         None => Default::default(),
     };
     bind_waiting_mappings(from, &joined.groups).await?;
-    if latest.is_none() && said.linked {
-        return record_sign_in(from, user, said, &[]).await;
+    if latest.is_none() && claims.linked {
+        return record_sign_in(from, user, claims, &[]).await;
     }
     let listed = &joined.groups.values().copied().collect::<BTreeSet<_>>();
-    let written = from.cx.write(move |tx| Box::pin(apply_in(tx, from, user, said, listed))).await;
+    let written =
+        from.cx.write(move |tx| Box::pin(apply_list_in(tx, from, user, claims, listed))).await;
     let unknown = joined.unknown;
     match written {
-        Ok(Written::Changed) => Ok(ListChange::Done { changed: true, unknown }),
-        Ok(Written::Same(renewed)) => match record_sign_in(from, user, said, &renewed).await? {
+        Ok(ListWrite::Changed) => Ok(ListChange::Done { changed: true, unknown }),
+        Ok(ListWrite::Same(renewed)) => match record_sign_in(from, user, claims, &renewed).await? {
             ListChange::Done { changed, .. } => Ok(ListChange::Done { changed, unknown }),
             other => Ok(other),
         },
-        Ok(Written::Restart) => Ok(ListChange::Restart),
+        Ok(ListWrite::Restart) => Ok(ListChange::Restart),
         Err(Error::Held { reason, why }) => Ok(ListChange::Refused(SignInRefusal { reason, why })),
         // The same person signs in for the first time elsewhere.
         Err(Error::Taken { .. }) => Ok(ListChange::Restart),
@@ -235,45 +236,45 @@ pub(super) async fn apply(
     }
 }
 
-async fn apply_in(
+async fn apply_list_in(
     tx: &Tx<'_>,
     from: &SignInSource,
     user: Uuid,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
     listed: &BTreeSet<Uuid>,
-) -> Result<Change<Written>> {
+) -> Result<Change<ListWrite>> {
     if !lock_source(tx, from).await? {
-        return Ok(Change::unchanged(Written::Restart));
+        return Ok(Change::unchanged(ListWrite::Restart));
     }
     let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(user));
     let query = query.filter(user::Column::DeletedAt.is_null());
     let Some(account) = account::lock_user(tx, query).await?.filter(|account| account.active)
     else {
-        return Ok(Change::unchanged(Written::Restart));
+        return Ok(Change::unchanged(ListWrite::Restart));
     };
     let query = tx.find::<sign_in::Entity>();
     let query = query.filter(sign_in::Column::ConnectionId.eq(from.connection.id));
-    let query = query.filter(sign_in::Column::SubjectKey.eq(said.subject_key.as_slice()));
+    let query = query.filter(sign_in::Column::SubjectKey.eq(claims.subject_key.as_slice()));
     let row = lock_row(tx, query).await?;
     let known = row.as_ref().filter(|row| row.user_id == user);
-    let latest = said.latest_list(known);
+    let latest = claims.latest_list(known);
     let linked = known.is_some();
     if latest.is_none() && linked {
-        return Ok(Change::unchanged(Written::Same(Vec::new())));
+        return Ok(Change::unchanged(ListWrite::Same(Vec::new())));
     }
     let mut change = MembershipChange::default();
     if let Some(list) = latest {
         let open = read_open(&tx.db, from, user).await?;
         let at = from.cx.app.clock.now();
-        change = compare(from, &open, listed, list.complete, at);
+        change = plan_change(from, &open, listed, list.complete, at);
     }
     let touched: BTreeSet<Uuid> =
         change.joined.iter().chain(&change.left).chain(&change.taken_over).copied().collect();
     if touched.is_empty() && linked && known.is_some_and(|row| row.listed_at.is_some()) {
-        return Ok(Change::unchanged(Written::Same(change.renewed)));
+        return Ok(Change::unchanged(ListWrite::Same(change.renewed)));
     }
     let Some(boundary) = lock_groups(tx, &touched, &change.left).await? else {
-        return Ok(Change::unchanged(Written::Restart));
+        return Ok(Change::unchanged(ListWrite::Restart));
     };
     let now = tx.now_after(boundary.max(Some(account.updated_at)));
     let watch = if change.left.is_empty() {
@@ -306,10 +307,10 @@ async fn apply_in(
     if let Some(watch) = watch {
         watch.check_holders(&from.cx, tx).await?;
     }
-    let next = said.next_row(from, user, row.as_ref(), now);
+    let next = claims.next_row(from, user, row.as_ref(), now);
     save_latest(&tx.db, next).await?;
-    let entry = claims_event(&account, from, said, &change, linked, now);
-    Ok(Change::recorded(Written::Changed, entry))
+    let entry = claims_event(&account, from, claims, &change, linked, now);
+    Ok(Change::recorded(ListWrite::Changed, entry))
 }
 
 /// Locks the connection's settings and tells whether its claims still are memberships. A change of
@@ -355,7 +356,7 @@ pub(super) async fn read_open_now(
 }
 
 /// What a list changes about the open memberships of a person.
-fn compare(
+fn plan_change(
     from: &SignInSource,
     open: &[OpenMembership],
     listed: &BTreeSet<Uuid>,
@@ -456,16 +457,16 @@ async fn save_latest<C: ConnectionTrait>(db: &C, row: sign_in::Model) -> Result<
 pub(super) async fn record_sign_in(
     from: &SignInSource,
     user: Uuid,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
     renewed: &[Uuid],
 ) -> Result<ListChange> {
     let done = || ListChange::Done { changed: false, unknown: Vec::new() };
-    let known = super::person::find_latest(from, &said.subject_key).await?;
+    let known = super::person::find_latest(from, &claims.subject_key).await?;
     let Some(known) = known.filter(|row| row.user_id == user) else {
         return Ok(ListChange::Restart);
     };
-    let latest = said.latest_list(Some(&known));
-    let next = said.next_row(from, user, Some(&known), from.cx.app.clock.now());
+    let latest = claims.latest_list(Some(&known));
+    let next = claims.next_row(from, user, Some(&known), from.cx.app.clock.now());
     if latest.is_none() && next.issued_at == known.issued_at {
         return Ok(done());
     }
@@ -498,17 +499,17 @@ pub(super) async fn record_sign_in(
 fn claims_event(
     account: &User,
     from: &SignInSource,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
     change: &MembershipChange,
     linked: bool,
     now: DateTime<Utc>,
 ) -> NewEvent {
     let mut after = json!({
         "connectionId": from.connection.id,
-        "issuedAt": said.issued_at,
+        "issuedAt": claims.issued_at,
         "groups": change.joined,
     });
-    if let Some(list) = &said.list {
+    if let Some(list) = &claims.list {
         after["complete"] = list.complete.into();
         after["listed"] = list.keys.len().into();
     }
@@ -532,7 +533,7 @@ fn claims_event(
 
 /// Does to the memberships of one person what the latest stored list says, for a preview that is
 /// undone; tells whether anything changed. Groups that are unknown yet are left out.
-pub(super) async fn rehearse(
+pub(super) async fn rehearse_stored_list(
     tx: &Tx<'_>,
     from: &SignInSource,
     row: &sign_in::Model,
@@ -547,7 +548,7 @@ pub(super) async fn rehearse(
     }
     let listed = super::claimed_groups::find_joined(&tx.db, from, &keys).await?;
     let open = read_open(&tx.db, from, row.user_id).await?;
-    let change = compare(from, &open, &listed, row.complete, now);
+    let change = plan_change(from, &open, &listed, row.complete, now);
     if change.closed.is_empty() && change.joined.is_empty() {
         return Ok(false);
     }
@@ -563,11 +564,11 @@ pub(super) async fn rehearse(
 pub(super) async fn store_evidence(
     from: &SignInSource,
     user: Uuid,
-    said: &SaidGroups,
+    claims: &ClaimedGroups,
 ) -> Result<Option<sign_in::Model>> {
-    let known = super::person::find_latest(from, &said.subject_key).await?;
-    let latest = said.latest_list(known.as_ref().filter(|row| row.user_id == user)).is_some();
-    let next = said.next_row(from, user, known.as_ref(), from.cx.app.clock.now());
+    let known = super::person::find_latest(from, &claims.subject_key).await?;
+    let latest = claims.latest_list(known.as_ref().filter(|row| row.user_id == user)).is_some();
+    let next = claims.next_row(from, user, known.as_ref(), from.cx.app.clock.now());
     save_latest(&from.cx.app.store.write, next.clone()).await?;
     Ok(latest.then_some(next))
 }

@@ -36,8 +36,8 @@ use crate::domain::access;
 use crate::domain::access::{invitation, role};
 use crate::domain::directory::user::User;
 use crate::error::{Error, Noun, RefusalReason, Result};
-use memberships::{ListChange, SaidGroups};
-use person::Person;
+use memberships::{ClaimedGroups, ListChange};
+use person::PersonLookup;
 use source::SignInSource;
 
 pub use assertion::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
@@ -96,21 +96,21 @@ pub async fn accept_assertion(
     let mut created = false;
     for _ in 0..MAX_ATTEMPTS {
         let found = match person::find_person(&from, &assertion).await? {
-            Person::Unknown if from.refusal().is_none() && from.makes_accounts() => {
+            PersonLookup::Unknown if from.refusal().is_none() && from.makes_accounts() => {
                 person::create_account(&from, &assertion).await?
             }
             found => found,
         };
         let (user, linked) = match found {
-            Person::Known { user, linked } => (user, linked),
-            Person::Created(user) => {
+            PersonLookup::Known { user, linked } => (user, linked),
+            PersonLookup::Created(user) => {
                 created = true;
                 (user, true)
             }
             // Another request made the account meanwhile.
-            Person::Raced => continue,
-            Person::Refused(refusal) => return Ok(without_account(refusal)),
-            Person::Unknown => {
+            PersonLookup::Raced => continue,
+            PersonLookup::Refused(refusal) => return Ok(outcome_without_account(refusal)),
+            PersonLookup::Unknown => {
                 let refusal = from.refusal().unwrap_or_else(|| {
                     SignInRefusal::new(
                         RefusalReason::AccountUnknown,
@@ -118,18 +118,18 @@ pub async fn accept_assertion(
                          connection make none; provision the person first",
                     )
                 });
-                return Ok(without_account(refusal));
+                return Ok(outcome_without_account(refusal));
             }
         };
-        if let Some(refusal) = from.refusal().or_else(|| suspended(&user)) {
+        if let Some(refusal) = from.refusal().or_else(|| refuse_suspended(&user)) {
             return describe_outcome(&from, user.id, Some(refusal), created).await;
         }
         let user = person::update_account(&from, user, &assertion).await?;
-        let said = SaidGroups::of_assertion(&from, &assertion, linked)?;
+        let claims = ClaimedGroups::of_assertion(&from, &assertion, linked)?;
         let change = if from.is_source_of_truth() {
-            memberships::apply(&from, user.id, &said).await?
+            memberships::apply_list(&from, user.id, &claims).await?
         } else {
-            evidence::note(&from, &user, &said).await?
+            evidence::note_evidence(&from, &user, &claims).await?
         };
         match change {
             ListChange::Restart => {}
@@ -168,14 +168,14 @@ pub async fn replace_claimed_groups(
         let row = row.ok_or_else(|| Error::not_found(Noun::User))?;
         let user = person::find_live_account(&from, row.user_id).await?;
         let user = user.ok_or_else(|| Error::not_found(Noun::User))?;
-        if let Some(refusal) = from.refusal().or_else(|| suspended(&user)) {
+        if let Some(refusal) = from.refusal().or_else(|| refuse_suspended(&user)) {
             return describe_outcome(&from, user.id, Some(refusal), false).await;
         }
-        let said = SaidGroups::of_directory(&from, &row, groups.clone(), read_at)?;
+        let claims = ClaimedGroups::of_directory(&from, &row, groups.clone(), read_at)?;
         let change = if from.is_source_of_truth() {
-            memberships::apply(&from, user.id, &said).await?
+            memberships::apply_list(&from, user.id, &claims).await?
         } else {
-            evidence::note(&from, &user, &said).await?
+            evidence::note_evidence(&from, &user, &claims).await?
         };
         match change {
             ListChange::Restart => {}
@@ -208,7 +208,7 @@ fn check_assertion(cx: &Cx, assertion: &VerifiedAssertion) -> Result<()> {
     Ok(())
 }
 
-fn suspended(user: &User) -> Option<SignInRefusal> {
+fn refuse_suspended(user: &User) -> Option<SignInRefusal> {
     (!user.active).then(|| {
         SignInRefusal::new(
             RefusalReason::AccountSuspended,
@@ -217,7 +217,7 @@ fn suspended(user: &User) -> Option<SignInRefusal> {
     })
 }
 
-fn without_account(refusal: SignInRefusal) -> SignInOutcome {
+fn outcome_without_account(refusal: SignInRefusal) -> SignInOutcome {
     SignInOutcome {
         user: None,
         refusal: Some(refusal),

@@ -157,7 +157,7 @@ pub async fn preview_mode(cx: &Cx, mode: IntegrationMode) -> Result<ModePreview>
                 let mut users = Vec::new();
                 for (source, row) in people {
                     if let Some(from) = sources.get(*source)
-                        && super::memberships::rehearse(tx, from, row, now).await?
+                        && super::memberships::rehearse_stored_list(tx, from, row, now).await?
                     {
                         users.push(row.user_id);
                     }

@@ -22,7 +22,7 @@ use crate::error::{Error, RefusalReason, Result};
 use crate::identity::document;
 
 /// Whose account a sign-in is about.
-pub(super) enum Person {
+pub(super) enum PersonLookup {
     /// `linked` = the row of the person names this account.
     Known {
         user: User,
@@ -55,16 +55,16 @@ pub(super) async fn find_live_account(from: &SignInSource, id: Uuid) -> Result<O
 pub(super) async fn find_person(
     from: &SignInSource,
     assertion: &VerifiedAssertion,
-) -> Result<Person> {
+) -> Result<PersonLookup> {
     let key = from.subject_key(&assertion.subject)?;
     let latest = find_latest(from, &key).await?;
     if let Some(row) = &latest
         && let Some(user) = find_live_account(from, row.user_id).await?
     {
-        return Ok(Person::Known { user, linked: true });
+        return Ok(PersonLookup::Known { user, linked: true });
     }
     if let Some(refusal) = check_tenant(from, &assertion.tenant).await? {
-        return Ok(Person::Refused(refusal));
+        return Ok(PersonLookup::Refused(refusal));
     }
     // Another spelling of a domain makes no other person.
     let names = domain::spellings(&assertion.user_name);
@@ -74,24 +74,24 @@ pub(super) async fn find_person(
         let other = other.filter(sign_in::Column::ConnectionId.eq(from.connection.id));
         let other = other.filter(sign_in::Column::SubjectKey.ne(key));
         if other.one(&from.cx.app.store.write).await?.is_some() {
-            return Ok(Person::Refused(SignInRefusal::new(
+            return Ok(PersonLookup::Refused(SignInRefusal::new(
                 RefusalReason::OtherSubject,
                 "the account of this user name belongs to another person at the identity provider: \
                  a recycled name inherits nothing; give one of the two another user name",
             )));
         }
-        return Ok(Person::Known { user, linked: false });
+        return Ok(PersonLookup::Known { user, linked: false });
     }
     // The person's account was deleted.
     if let Some(row) = latest {
-        return Ok(Person::Refused(removed_or_erased(from, row.user_id).await?));
+        return Ok(PersonLookup::Refused(refuse_missing_account(from, row.user_id).await?));
     }
     for name in &names {
         if let Some(refusal) = find_former(from, name).await? {
-            return Ok(Person::Refused(refusal));
+            return Ok(PersonLookup::Refused(refusal));
         }
     }
-    Ok(Person::Unknown)
+    Ok(PersonLookup::Unknown)
 }
 
 /// The live account with the first of these names that one has.
@@ -130,16 +130,16 @@ async fn check_tenant(
     Ok(Some(SignInRefusal::new(RefusalReason::DomainNotProven, why)))
 }
 
-async fn removed_or_erased(from: &SignInSource, user: Uuid) -> Result<SignInRefusal> {
+async fn refuse_missing_account(from: &SignInSource, user: Uuid) -> Result<SignInRefusal> {
     let query = from.cx.find::<user::Entity>().filter(user::Column::Id.eq(user));
     let query = query.filter(user::Column::PurgedAt.is_null());
     Ok(match query.into_partial_model::<User>().one(&from.cx.app.store.write).await? {
-        Some(_) => removed(),
-        None => erased(),
+        Some(_) => removed_refusal(),
+        None => erased_refusal(),
     })
 }
 
-fn removed() -> SignInRefusal {
+fn removed_refusal() -> SignInRefusal {
     SignInRefusal::new(
         RefusalReason::AccountRemoved,
         "the account was deleted, and a sign-in does not revive it; restore it, or create an \
@@ -147,7 +147,7 @@ fn removed() -> SignInRefusal {
     )
 }
 
-fn erased() -> SignInRefusal {
+fn erased_refusal() -> SignInRefusal {
     SignInRefusal::new(
         RefusalReason::AccountErased,
         "the account and its personal data were erased, and a sign-in makes no new one; create an \
@@ -167,21 +167,21 @@ async fn find_former(from: &SignInSource, name: &str) -> Result<Option<SignInRef
     let statement = from.cx.statement(text, [name.into()]);
     let db = &from.cx.app.store.write;
     if FormerRow::find_by_statement(statement).one(db).await?.is_some() {
-        return Ok(Some(removed()));
+        return Ok(Some(removed_refusal()));
     }
     let key = from.keyed_hash(&hashed_text(name))?;
     let query = from.cx.find::<erased_name::Entity>();
     let known = query.filter(erased_name::Column::NameKey.eq(key)).one(db).await?;
-    Ok(known.map(|_| erased()))
+    Ok(known.map(|_| erased_refusal()))
 }
 
 /// Makes the account, in one write with the person's row; equal sign-ins at the same time make one.
 pub(super) async fn create_account(
     from: &SignInSource,
     assertion: &VerifiedAssertion,
-) -> Result<Person> {
+) -> Result<PersonLookup> {
     if !domain::is_in_own_domain(&from.cx, &assertion.user_name, DomainProof::Proven).await? {
-        return Ok(Person::Refused(SignInRefusal::new(
+        return Ok(PersonLookup::Refused(SignInRefusal::new(
             RefusalReason::DomainNotProven,
             "sign-ins make accounts only in domains that the organization has proven to own; prove \
              the domain of this user name, or provision the person in another way",
@@ -204,8 +204,8 @@ pub(super) async fn create_account(
         })
     });
     match made.await {
-        Ok(user) => Ok(Person::Created(user)),
-        Err(Error::Taken { .. }) => Ok(Person::Raced),
+        Ok(user) => Ok(PersonLookup::Created(user)),
+        Err(Error::Taken { .. }) => Ok(PersonLookup::Raced),
         Err(error) => Err(error),
     }
 }

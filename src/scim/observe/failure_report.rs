@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::quirk::find_field;
 use crate::buffers::failure_repeats::SucceededWrite;
-use crate::buffers::request_counts::Refusal;
+use crate::buffers::request_counts::RequestRefusal;
 use crate::domain::directory::schema_extension::ResourceTypes;
 use crate::domain::review;
 use crate::domain::review::redacted_shape::{
@@ -84,7 +84,7 @@ impl ScimWrite<'_> {
     /// The report that this write failed.
     pub fn into_report(
         self,
-        refusal: &Refusal,
+        refusal: &RequestRefusal,
         request: Option<Uuid>,
         at: chrono::DateTime<chrono::Utc>,
     ) -> FailureReport {

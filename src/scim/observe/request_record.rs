@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::quirk::{self, Quirks};
 use crate::buffers::request_counts;
 use crate::buffers::request_counts::{
-    FailedSignIn, Refusal, RequestCount, RequestKind, SignInTenant,
+    FailedSignIn, RequestCount, RequestKind, RequestRefusal, SignInTenant,
 };
 use crate::context::{App, Cx, run_within};
 use crate::domain::access::api_key;
@@ -182,7 +182,7 @@ impl ScimRequestRecord {
         resource: &'static str,
         id: Option<&str>,
         status: StatusCode,
-        refusal: Option<&Refusal>,
+        refusal: Option<&RequestRefusal>,
         body: impl FnOnce() -> Option<Map<String, Value>>,
     ) {
         let target = ScimRequestTarget {
@@ -211,7 +211,7 @@ impl ScimRequestRecord {
         target: ScimRequestTarget,
         path: String,
         status: StatusCode,
-        refusal: Option<&Refusal>,
+        refusal: Option<&RequestRefusal>,
         body: impl FnOnce() -> Option<Map<String, Value>>,
     ) -> Option<FailureReport> {
         let ScimRequestTarget { method, resource, search, one, id } = target;
@@ -257,7 +257,7 @@ impl ScimRequestRecord {
             _ => refusal.reason,
         };
         let field = refusal.field.clone().and_then(|field| known_field(types, field));
-        let refusal = Refusal { reason, scim_type: refusal.scim_type, field };
+        let refusal = RequestRefusal { reason, scim_type: refusal.scim_type, field };
         if status == StatusCode::TOO_MANY_REQUESTS {
             // All requests over the limit are one failure.
             let meaning = "requests";
@@ -302,7 +302,7 @@ impl ScimRequestRecord {
         app: &App,
         target: ScimRequestTarget,
         status: StatusCode,
-        refusal: Option<&Refusal>,
+        refusal: Option<&RequestRefusal>,
         source: Option<IpAddr>,
         message_quirks: Quirks,
     ) {
@@ -313,7 +313,7 @@ impl ScimRequestRecord {
             .as_ref()
             .is_some_and(|caller| caller.wrote.swap(false, Ordering::Relaxed));
         let types = learnt.caller.as_ref().and_then(|caller| caller.types.as_deref());
-        let refusal = refusal.map(|refusal| Refusal {
+        let refusal = refusal.map(|refusal| RequestRefusal {
             reason: match (&learnt.caller, status) {
                 (None, StatusCode::UNAUTHORIZED) => RefusalReason::TokenDead,
                 (None, StatusCode::NOT_FOUND) => RefusalReason::WrongTenant,
@@ -408,7 +408,7 @@ pub async fn record_request(
     if status == StatusCode::CREATED {
         target.id = created_id(response.headers());
     }
-    let refusal = response.extensions().get::<Refusal>();
+    let refusal = response.extensions().get::<RequestRefusal>();
     let (sent, message_quirks) = {
         let mut learnt = note.lock_facts();
         (learnt.sent.take(), learnt.message_quirks)

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use entity::connection::Provider;
 use serde_json::{Map, Value};
 
-use super::refused;
+use super::refusal_error;
 use crate::domain::connection::assertion_source::oidc::ClaimPointers;
 use crate::domain::sign_in::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 use crate::error::{RefusalReason, Result};
@@ -20,14 +20,17 @@ const MAX_TEXT_LENGTH: usize = 500;
 ///
 /// # Errors
 /// [`crate::error::Error::Held`] for another value.
-pub fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Utc>>> {
+pub fn read_instant(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Utc>>> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
     let instant = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     // Sums with the allowed skew must not overflow.
     let instant = instant.filter(|at| (0..=253_402_300_000).contains(&at.timestamp()));
     instant.map(Some).ok_or_else(|| {
-        refused(RefusalReason::AssertionUnreadable, "a time in the token is not a NumericDate")
+        refusal_error(
+            RefusalReason::AssertionUnreadable,
+            "a time in the token is not a NumericDate",
+        )
     })
 }
 
@@ -48,7 +51,7 @@ pub fn read_assertion(
         (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
     };
     let optional = |pointer: &Option<String>| text(pointer.as_deref()?);
-    let missing = |why| refused(RefusalReason::AssertionClaim, why);
+    let missing = |why| refusal_error(RefusalReason::AssertionClaim, why);
     let subject = text(&names.subject)
         .ok_or_else(|| missing("the token does not say who the person is (subject)"))?;
     let user_name = text(&names.user_name)
@@ -76,7 +79,7 @@ pub fn read_assertion(
         tenant: read_tenant(provider, claims),
         groups: read_groups(names, provider, claims),
         issued_at,
-        authenticated_at: instant(claims, "auth_time")?,
+        authenticated_at: read_instant(claims, "auth_time")?,
     })
 }
 

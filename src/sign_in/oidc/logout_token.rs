@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value};
 
-use super::{MAX_TOKEN_BYTES, TokenVerifier, claims, refused};
+use super::{MAX_TOKEN_BYTES, TokenVerifier, claims, refusal_error};
 use crate::domain::sign_in::provider_session::EndedSessions;
 use crate::error::{RefusalReason, Result};
 
@@ -44,21 +44,22 @@ impl TokenVerifier<'_> {
     ) -> Result<LogoutToken> {
         if token.len() > MAX_TOKEN_BYTES {
             let why = "the token is longer than 64 KiB";
-            return Err(refused(RefusalReason::AssertionUnreadable, why));
+            return Err(refusal_error(RefusalReason::AssertionUnreadable, why));
         }
         let claims = self.check_signature(token, &["jwt", "logout+jwt"], now).await?;
         self.check_recipient(&claims)?;
         check_kind(&claims)?;
         let expires_at = self.check_logout_times(&claims, now)?;
-        let id = text_claim(&claims, "jti")?
-            .ok_or_else(|| refused(RefusalReason::AssertionClaim, "the token has no id (jti)"))?;
+        let id = text_claim(&claims, "jti")?.ok_or_else(|| {
+            refusal_error(RefusalReason::AssertionClaim, "the token has no id (jti)")
+        })?;
         let subject = text_claim(&claims, "sub")?;
         let ended = match (text_claim(&claims, "sid")?, subject) {
             (Some(session), subject) => EndedSessions::One { session, subject },
             (None, Some(subject)) => EndedSessions::AllOf { subject },
             (None, None) => {
                 let why = "the token names neither a person (sub) nor a session (sid)";
-                return Err(refused(RefusalReason::AssertionClaim, why));
+                return Err(refusal_error(RefusalReason::AssertionClaim, why));
             }
         };
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
@@ -74,18 +75,21 @@ impl TokenVerifier<'_> {
         now: DateTime<Utc>,
     ) -> Result<DateTime<Utc>> {
         let skew = Duration::seconds(self.settings.skew_seconds.into());
-        let issued_at = claims::instant(claims, "iat")?.ok_or_else(|| {
-            refused(RefusalReason::AssertionUnreadable, "the token has no time of issue (iat)")
+        let issued_at = claims::read_instant(claims, "iat")?.ok_or_else(|| {
+            refusal_error(
+                RefusalReason::AssertionUnreadable,
+                "the token has no time of issue (iat)",
+            )
         })?;
         // Providers of before the final standard set no end.
-        let ends = claims::instant(claims, "exp")?.unwrap_or(issued_at + DEFAULT_LIFETIME);
+        let ends = claims::read_instant(claims, "exp")?.unwrap_or(issued_at + DEFAULT_LIFETIME);
         let ends = ends.min(issued_at + MAX_LIFETIME) + skew;
         if now >= ends {
-            return Err(refused(RefusalReason::AssertionExpired, "the token has expired"));
+            return Err(refusal_error(RefusalReason::AssertionExpired, "the token has expired"));
         }
         if issued_at > now + skew {
             let why = "the token is from the future: the clocks of the two servers differ";
-            return Err(refused(RefusalReason::AssertionNotYetValid, why));
+            return Err(refusal_error(RefusalReason::AssertionNotYetValid, why));
         }
         Ok(ends)
     }
@@ -98,11 +102,11 @@ fn check_kind(claims: &Map<String, Value>) -> Result<()> {
         events.and_then(|events| events.get(LOGOUT_EVENT)).is_some_and(Value::is_object);
     if !names_logout {
         let why = "this is not a logout token: it does not name the event of a logout";
-        return Err(refused(RefusalReason::AssertionKind, why));
+        return Err(refusal_error(RefusalReason::AssertionKind, why));
     }
     if claims.contains_key("nonce") {
         let why = "a logout token has no nonce";
-        return Err(refused(RefusalReason::AssertionKind, why));
+        return Err(refusal_error(RefusalReason::AssertionKind, why));
     }
     Ok(())
 }
@@ -113,6 +117,6 @@ fn text_claim(claims: &Map<String, Value>, name: &str) -> Result<Option<String>>
     let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= MAX_ID_LENGTH);
     let text = text.filter(|text| !text.chars().any(char::is_control));
     text.map(|text| Some(text.to_owned())).ok_or_else(|| {
-        refused(RefusalReason::AssertionUnreadable, "an id in the token is not a text")
+        refusal_error(RefusalReason::AssertionUnreadable, "an id in the token is not a text")
     })
 }

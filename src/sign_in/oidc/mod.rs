@@ -31,7 +31,7 @@ use crate::error::{Error, RefusalReason, Result};
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// A refused token, and why. It never repeats what the token says.
-pub(super) fn refused(reason: RefusalReason, why: &'static str) -> Error {
+pub(super) fn refusal_error(reason: RefusalReason, why: &'static str) -> Error {
     Error::Held { reason, why: why.into() }
 }
 
@@ -49,11 +49,12 @@ impl UncheckedToken {
     /// # Errors
     /// [`Error::Held`] for a text that is no token.
     pub fn read_claims(token: &str) -> Result<Self> {
-        let unreadable =
-            || refused(RefusalReason::AssertionUnreadable, "this is not a signed JWT (RFC 7519)");
+        let unreadable = || {
+            refusal_error(RefusalReason::AssertionUnreadable, "this is not a signed JWT (RFC 7519)")
+        };
         if token.len() > MAX_TOKEN_BYTES {
             let why = "the token is longer than 64 KiB";
-            return Err(refused(RefusalReason::AssertionUnreadable, why));
+            return Err(refusal_error(RefusalReason::AssertionUnreadable, why));
         }
         let mut parts = token.split('.');
         let (Some(_), Some(claims), Some(_), None) =
@@ -133,7 +134,7 @@ impl<'a> TokenVerifier<'a> {
     ) -> Result<(VerifiedAssertion, Option<ProviderSession>)> {
         if token.len() > MAX_TOKEN_BYTES {
             let why = "the token is longer than 64 KiB";
-            return Err(refused(RefusalReason::AssertionUnreadable, why));
+            return Err(refusal_error(RefusalReason::AssertionUnreadable, why));
         }
         let claims = self.check_signature(token, &["jwt"], now).await?;
         self.check_recipient(&claims)?;
@@ -142,17 +143,17 @@ impl<'a> TokenVerifier<'a> {
             && claims.get("nonce").and_then(Value::as_str) != Some(nonce)
         {
             let why = "the token is not the answer to this sign-in";
-            return Err(refused(RefusalReason::AssertionNonce, why));
+            return Err(refusal_error(RefusalReason::AssertionNonce, why));
         }
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest(&SHA256, signed.as_bytes()).as_ref());
         let provider = self.connection.provider;
         let names = &self.settings.claims;
-        let said = claims::read_assertion(names, provider, &claims, fingerprint, issued_at)?;
+        let assertion = claims::read_assertion(names, provider, &claims, fingerprint, issued_at)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let session = text("sub").map(|subject| ProviderSession { subject, session: text("sid") });
-        Ok((said, session))
+        Ok((assertion, session))
     }
 
     /// The claims of a token that the issuer has signed, with a key and an algorithm of the
@@ -166,28 +167,31 @@ impl<'a> TokenVerifier<'a> {
         let header = decode_header(token).map_err(|_| {
             // The library knows no `none`.
             let why = "this is not a JWT with a signature by a public key";
-            refused(RefusalReason::AssertionUnreadable, why)
+            refusal_error(RefusalReason::AssertionUnreadable, why)
         })?;
         // RFC 8725 section 3.11: an access token or a logout token is not an ID token.
         let fits = |typ: &str| types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted));
         if header.typ.as_deref().is_some_and(|typ| !fits(typ)) {
-            return Err(refused(RefusalReason::AssertionKind, "this is another kind of token"));
+            return Err(refusal_error(
+                RefusalReason::AssertionKind,
+                "this is another kind of token",
+            ));
         }
         // RFC 7515 section 4.1.11: extensions that must be understood, of which this server
         // supports none. A key that a token brings with it proves nothing.
         if header.crit.is_some() || header.jwk.is_some() || header.jku.is_some() {
             let why = "the token brings its own key, or needs an extension";
-            return Err(refused(RefusalReason::AssertionUnreadable, why));
+            return Err(refusal_error(RefusalReason::AssertionUnreadable, why));
         }
         let allowed = self.settings.algorithms.iter().copied();
         if !allowed.filter_map(to_algorithm).any(|algorithm| algorithm == header.alg) {
             let why = "the connection does not allow the algorithm of the signature";
-            return Err(refused(RefusalReason::AssertionAlgorithm, why));
+            return Err(refusal_error(RefusalReason::AssertionAlgorithm, why));
         }
         let key = self.keys.find_key(header.kid.as_deref(), header.alg, now).await?;
         let key = key.ok_or_else(|| {
             let why = "the issuer publishes no key with which the token was signed";
-            refused(RefusalReason::AssertionKey, why)
+            refusal_error(RefusalReason::AssertionKey, why)
         })?;
         let mut validation = Validation::new(header.alg);
         // Everything but the signature is checked below, by the clock and the rules of this server.
@@ -196,10 +200,11 @@ impl<'a> TokenVerifier<'a> {
         validation.required_spec_claims.clear();
         let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         decoded.map(|decoded| decoded.claims).map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::InvalidSignature => {
-                refused(RefusalReason::AssertionSignature, "the signature of the token is wrong")
-            }
-            _ => refused(RefusalReason::AssertionUnreadable, "the token is malformed"),
+            jsonwebtoken::errors::ErrorKind::InvalidSignature => refusal_error(
+                RefusalReason::AssertionSignature,
+                "the signature of the token is wrong",
+            ),
+            _ => refusal_error(RefusalReason::AssertionUnreadable, "the token is malformed"),
         })
     }
 
@@ -208,12 +213,12 @@ impl<'a> TokenVerifier<'a> {
         let OidcSettings { issuer, audiences, client_id, .. } = &self.settings;
         if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
             let why = "the token is from another issuer than the connection's";
-            return Err(refused(RefusalReason::AssertionIssuer, why));
+            return Err(refusal_error(RefusalReason::AssertionIssuer, why));
         }
         let named = list_audiences(claims);
         if !named.iter().any(|audience| audiences.contains(audience)) {
             let why = "the token is not for an audience of the connection";
-            return Err(refused(RefusalReason::AssertionAudience, why));
+            return Err(refusal_error(RefusalReason::AssertionAudience, why));
         }
         let party = claims.get("azp");
         let party_fits = match party {
@@ -227,7 +232,7 @@ impl<'a> TokenVerifier<'a> {
             Ok(())
         } else {
             let why = "the token was issued to another application (azp)";
-            Err(refused(RefusalReason::AssertionAudience, why))
+            Err(refusal_error(RefusalReason::AssertionAudience, why))
         }
     }
 
@@ -239,16 +244,16 @@ impl<'a> TokenVerifier<'a> {
     ) -> Result<DateTime<Utc>> {
         let skew = Duration::seconds(self.settings.skew_seconds.into());
         let missing =
-            || refused(RefusalReason::AssertionUnreadable, "the token has no exp or no iat");
-        let ends = claims::instant(claims, "exp")?.ok_or_else(missing)?;
-        let issued_at = claims::instant(claims, "iat")?.ok_or_else(missing)?;
-        let begins = claims::instant(claims, "nbf")?.unwrap_or(issued_at);
+            || refusal_error(RefusalReason::AssertionUnreadable, "the token has no exp or no iat");
+        let ends = claims::read_instant(claims, "exp")?.ok_or_else(missing)?;
+        let issued_at = claims::read_instant(claims, "iat")?.ok_or_else(missing)?;
+        let begins = claims::read_instant(claims, "nbf")?.unwrap_or(issued_at);
         if now >= ends + skew {
-            return Err(refused(RefusalReason::AssertionExpired, "the token has expired"));
+            return Err(refusal_error(RefusalReason::AssertionExpired, "the token has expired"));
         }
         if issued_at.max(begins) > now + skew {
             let why = "the token is from the future: the clocks of the two servers differ";
-            return Err(refused(RefusalReason::AssertionNotYetValid, why));
+            return Err(refusal_error(RefusalReason::AssertionNotYetValid, why));
         }
         Ok(issued_at)
     }

@@ -65,11 +65,11 @@ pub struct ProviderStepResult {
 }
 
 impl ProviderStepResult {
-    fn done(step: ProviderStep, finding: impl Into<String>) -> Self {
+    fn of_success(step: ProviderStep, finding: impl Into<String>) -> Self {
         Self { step, ok: true, finding: finding.into(), next: None }
     }
 
-    fn failed(step: ProviderStep, finding: impl Into<String>, next: &'static str) -> Self {
+    fn of_failure(step: ProviderStep, finding: impl Into<String>, next: &'static str) -> Self {
         Self { step, ok: false, finding: finding.into(), next: Some(next) }
     }
 }
@@ -101,7 +101,7 @@ pub async fn probe_provider(cx: &Cx, connection: Uuid) -> Result<Vec<ProviderSte
             let step = tried.get(steps.len()).copied().unwrap_or(ProviderStep::Graph);
             let finding = format!("the steps took longer than {} s", PROBE_TIMEOUT.as_secs());
             let next = "find out why the identity provider is slow";
-            steps.push(ProviderStepResult::failed(step, finding, next));
+            steps.push(ProviderStepResult::of_failure(step, finding, next));
         }
     }
     Ok(steps)
@@ -116,20 +116,20 @@ async fn probe_graph(
     Ok(Some(match graph::probe_token(cx, &access).await {
         Ok(()) => {
             let finding = "Microsoft Graph gives a token to the client";
-            ProviderStepResult::done(ProviderStep::Graph, finding)
+            ProviderStepResult::of_success(ProviderStep::Graph, finding)
         }
         Err(why) => {
-            let next = remedy(&why).unwrap_or(
+            let next = suggest_remedy(&why).unwrap_or(
                 "check the client secret, and that an administrator of the directory has granted \
                  the application permission GroupMember.Read.All",
             );
-            ProviderStepResult::failed(ProviderStep::Graph, why, next)
+            ProviderStepResult::of_failure(ProviderStep::Graph, why, next)
         }
     }))
 }
 
 /// What to do about a failed request.
-fn remedy(why: &str) -> Option<&'static str> {
+fn suggest_remedy(why: &str) -> Option<&'static str> {
     (why.contains("not public") || why.contains("scheme")).then_some(
         "use a public address over HTTPS, or let the operator start the server with \
          ROLECALL_PULL_PRIVATE_ADDRESSES=true",

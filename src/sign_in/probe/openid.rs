@@ -1,6 +1,6 @@
 //! The steps for an OpenID provider.
 
-use super::{ProviderStep, ProviderStepResult, remedy};
+use super::{ProviderStep, ProviderStepResult, suggest_remedy};
 use crate::context::Cx;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::error::Result;
@@ -17,20 +17,20 @@ pub(super) async fn run_steps(
     let metadata = match keys.probe_metadata().await {
         Ok(Some(metadata)) => {
             let finding = format!("the discovery document of {} was read", settings.issuer);
-            steps.push(ProviderStepResult::done(ProviderStep::Discovery, finding));
+            steps.push(ProviderStepResult::of_success(ProviderStep::Discovery, finding));
             Some(metadata)
         }
         Ok(None) => {
             let finding = "the address of the keys is set, so no discovery document is read";
-            steps.push(ProviderStepResult::done(ProviderStep::Discovery, finding));
+            steps.push(ProviderStepResult::of_success(ProviderStep::Discovery, finding));
             None
         }
         Err(why) => {
-            let next = remedy(&why).unwrap_or(
+            let next = suggest_remedy(&why).unwrap_or(
                 "copy the issuer from the identity provider's own settings, to the letter, or set \
                  the address of the discovery document",
             );
-            steps.push(ProviderStepResult::failed(ProviderStep::Discovery, why, next));
+            steps.push(ProviderStepResult::of_failure(ProviderStep::Discovery, why, next));
             return Ok(());
         }
     };
@@ -39,15 +39,16 @@ pub(super) async fn run_steps(
         Ok(0) => {
             let finding = "none of the published keys fits an allowed algorithm";
             let next = "allow the algorithm with which the identity provider signs";
-            steps.push(ProviderStepResult::failed(ProviderStep::Keys, finding, next));
+            steps.push(ProviderStepResult::of_failure(ProviderStep::Keys, finding, next));
         }
         Ok(count) => {
             let finding = format!("{count} keys for the allowed algorithms were read");
-            steps.push(ProviderStepResult::done(ProviderStep::Keys, finding));
+            steps.push(ProviderStepResult::of_success(ProviderStep::Keys, finding));
         }
         Err(why) => {
-            let next = remedy(&why).unwrap_or("check that this server can reach the address");
-            steps.push(ProviderStepResult::failed(ProviderStep::Keys, why, next));
+            let next =
+                suggest_remedy(&why).unwrap_or("check that this server can reach the address");
+            steps.push(ProviderStepResult::of_failure(ProviderStep::Keys, why, next));
         }
     }
     Ok(())

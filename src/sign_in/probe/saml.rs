@@ -6,7 +6,7 @@ use ::saml::Certificate;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::Url;
 
-use super::{ProviderStep, ProviderStepResult, remedy};
+use super::{ProviderStep, ProviderStepResult, suggest_remedy};
 use crate::context::Cx;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::domain::connection::assertion_source::saml::SamlSettings;
@@ -33,14 +33,14 @@ pub(super) async fn run_steps(
         Some(url) => {
             let signed = if read.wants_signed_requests { ", with a signed request" } else { "" };
             let finding = format!("people are sent to {url} to sign in{signed}");
-            ProviderStepResult::done(ProviderStep::SignInAddress, finding)
+            ProviderStepResult::of_success(ProviderStep::SignInAddress, finding)
         }
         None => ProviderStepResult {
             next: Some(
                 "to let people begin to sign in here, have the identity provider offer \
                  SingleSignOnService with the binding HTTP-Redirect",
             ),
-            ..ProviderStepResult::done(
+            ..ProviderStepResult::of_success(
                 ProviderStep::SignInAddress,
                 "the metadata name no address that takes requests by a redirect: only \
                  applications can hand over responses",
@@ -69,7 +69,7 @@ async fn probe_metadata(
                 "give their address, if the identity provider has one: they are then read again \
                  by themselves, and a new certificate is taken in",
             ),
-            ..ProviderStepResult::done(step, finding)
+            ..ProviderStepResult::of_success(step, finding)
         });
         return Some(known.clone());
     };
@@ -79,11 +79,11 @@ async fn probe_metadata(
             let until =
                 until.map_or(String::new(), |end| format!(", valid until {}", to_second(end)));
             let finding = format!("the metadata of {} were read{until}", known.entity_id);
-            steps.push(ProviderStepResult::done(step, finding));
+            steps.push(ProviderStepResult::of_success(step, finding));
             Some(known.with_metadata(&metadata))
         }
         Err(failure) => {
-            let next = remedy(&failure.why).unwrap_or(match failure.reason {
+            let next = suggest_remedy(&failure.why).unwrap_or(match failure.reason {
                 RefusalReason::AssertionIssuer => {
                     "the address describes another identity provider now: if that is meant to be, \
                      make a connection for it, because its people may be others"
@@ -93,7 +93,7 @@ async fn probe_metadata(
                 }
                 _ => "check the address, and that this server can reach it",
             });
-            steps.push(ProviderStepResult::failed(step, failure.why, next));
+            steps.push(ProviderStepResult::of_failure(step, failure.why, next));
             None
         }
     }
@@ -122,7 +122,7 @@ fn probe_certificates(
             "ask who runs the identity provider for a new certificate: the key of one that has \
              ended is accepted here, but not everywhere",
         ),
-        ..ProviderStepResult::done(ProviderStep::Certificates, finding)
+        ..ProviderStepResult::of_success(ProviderStep::Certificates, finding)
     })
 }
 
@@ -145,14 +145,14 @@ async fn probe_own_metadata(
     Ok(match read {
         Ok(text) if text == write_own_metadata(known, &addresses).into_bytes() => {
             let finding = format!("our own metadata can be read at {url}");
-            ProviderStepResult::done(step, finding)
+            ProviderStepResult::of_success(step, finding)
         }
-        Ok(_) => ProviderStepResult::failed(
+        Ok(_) => ProviderStepResult::of_failure(
             step,
             format!("{url} answers something else than our metadata"),
             "check that the public URL (--public-url) leads to this installation",
         ),
-        Err(why) => ProviderStepResult::failed(
+        Err(why) => ProviderStepResult::of_failure(
             step,
             why,
             "check the public URL (--public-url), and the proxy in front of this server: the \

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use super::answer::{SignInFailure, describe_sign_in};
 use super::http::{authenticate_key, check_organization};
-use super::oidc::{TokenVerifier, refused};
+use super::oidc::{TokenVerifier, refusal_error};
 use super::submit;
 use super::submit::SubmittedSignIn;
 use crate::auth::issuers::ProviderMetadata;
@@ -108,7 +108,7 @@ pub(super) async fn begin_sign_in(
             Protocol::Saml => saml_service::start_flow(&cx, &accepting, query).await,
         }
     };
-    show(done.await)
+    answer_browser(done.await)
 }
 
 async fn start_flow(
@@ -143,7 +143,7 @@ async fn start_flow(
         .append_pair("code_challenge_method", "S256");
     let cookie = seal_flow(cx, accepting, &flow).await?;
     let cookie = set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds(), "Lax");
-    Ok(redirect(&url, &cookie)?)
+    Ok(redirect_with_cookie(&url, &cookie)?)
 }
 
 /// Where the identity provider of a connection sends browsers back to: to be registered there.
@@ -204,7 +204,7 @@ pub(super) async fn end_shared_sign_in(
 
 /// The answer for the browser. Whatever came of it: this sign-in is over.
 fn close_sign_in(app: &App, done: Result<Response, SignInFailure>) -> Response {
-    let mut response = show(done);
+    let mut response = answer_browser(done);
     if !response.headers().contains_key(header::SET_COOKIE)
         && let Ok(cookie) = HeaderValue::from_str(&set_cookie(app, "", 0, "Lax"))
     {
@@ -256,7 +256,10 @@ async fn check_shared(cx: &Cx, slug: &str, accepting: &AcceptingConnection) -> R
 }
 
 fn foreign_answer() -> Error {
-    refused(RefusalReason::AssertionNonce, "this is not the answer to the sign-in of this browser")
+    refusal_error(
+        RefusalReason::AssertionNonce,
+        "this is not the answer to the sign-in of this browser",
+    )
 }
 
 async fn complete_flow(
@@ -270,7 +273,7 @@ async fn complete_flow(
     }
     if query.error.is_some() {
         let why = "the identity provider did not sign the person in";
-        return Err(refused(RefusalReason::Unauthenticated, why).into());
+        return Err(refusal_error(RefusalReason::Unauthenticated, why).into());
     }
     let verifier = TokenVerifier::of_connection(cx, accepting)?;
     let metadata = read_metadata(cx, &verifier).await?;
@@ -349,10 +352,10 @@ async fn redeem_at_provider(
         let status = answer.status;
         tracing::warn!(connection = %accepting.connection.id, %status, "a code was refused");
         let why = "the identity provider refused the code of this sign-in; sign in again";
-        return Err(refused(RefusalReason::SourceCredentials, why));
+        return Err(refusal_error(RefusalReason::SourceCredentials, why));
     }
     document["id_token"].as_str().map(Into::into).ok_or_else(|| {
-        refused(RefusalReason::AssertionUnreadable, "the identity provider gave no ID token")
+        refusal_error(RefusalReason::AssertionUnreadable, "the identity provider gave no ID token")
     })
 }
 
@@ -378,7 +381,7 @@ async fn finish_sign_in(
     let Some(user) = outcome.user.filter(|_| outcome.active) else {
         let refusal =
             outcome.refusal.map(|refusal| Error::Held { reason: refusal.reason, why: refusal.why });
-        let other = || refused(RefusalReason::Inactive, "the account is suspended");
+        let other = || refusal_error(RefusalReason::Inactive, "the account is suspended");
         return Err(refusal.unwrap_or_else(other).into());
     };
     cx.app.sign_in_limits.take_request(user)?;
@@ -401,7 +404,7 @@ async fn finish_sign_in(
             let permissions = console_session::permissions_by_roles(cx, user, most).await?;
             if permissions.is_empty() {
                 let why = "none of your roles opens the console: an administrator can give you one";
-                return Err(refused(RefusalReason::Forbidden, why).into());
+                return Err(refusal_error(RefusalReason::Forbidden, why).into());
             }
             let link = console_link::create_sign_in_link(cx, user, permissions).await?;
             if let Some(session) = &session {
@@ -412,7 +415,7 @@ async fn finish_sign_in(
             Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
         }
     };
-    let mut response = redirect(&target, &set_cookie(&cx.app, "", 0, "Lax"))?;
+    let mut response = redirect_with_cookie(&target, &set_cookie(&cx.app, "", 0, "Lax"))?;
     if let Some(cookie) = mark.and_then(|text| HeaderValue::from_str(&text).ok()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -447,9 +450,9 @@ pub(super) async fn sign_out(
                     .append_pair("post_logout_redirect_uri", &home);
             }
         }
-        Ok::<_, SignInFailure>(redirect(&target, &set_cookie(&app, "", 0, "Lax"))?)
+        Ok::<_, SignInFailure>(redirect_with_cookie(&target, &set_cookie(&app, "", 0, "Lax"))?)
     };
-    show(done.await)
+    answer_browser(done.await)
 }
 
 #[derive(Deserialize)]
@@ -524,7 +527,7 @@ async fn choose_connection(
         (None, _) => Err(no_sign_in()),
         _ => {
             let why = "several connections offer this sign-in: name one (?connection=)";
-            Err(refused(RefusalReason::AssertionAmbiguous, why).into())
+            Err(refusal_error(RefusalReason::AssertionAmbiguous, why).into())
         }
     }
 }
@@ -591,7 +594,7 @@ async fn seal_flow(cx: &Cx, accepting: &AcceptingConnection, flow: &SignInFlow) 
 
 fn no_flow() -> Error {
     let why = "this browser began no sign-in here, or began it too long ago; sign in again";
-    refused(RefusalReason::Ended, why)
+    refusal_error(RefusalReason::Ended, why)
 }
 
 /// What belongs to the sign-in of this browser, if it has not taken too long.
@@ -652,7 +655,7 @@ fn write_cookie(app: &App, name: &str, value: &str, seconds: i64, same_site: &st
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly{same_site}{secure}")
 }
 
-fn redirect(url: &Url, cookie: &str) -> Result<Response> {
+fn redirect_with_cookie(url: &Url, cookie: &str) -> Result<Response> {
     let value = |text: &str| {
         HeaderValue::from_str(text).map_err(|_| Error::Internal("a header of a redirect".into()))
     };
@@ -663,7 +666,7 @@ fn redirect(url: &Url, cookie: &str) -> Result<Response> {
 }
 
 /// The answer for a browser: it shows a text and nothing else, and tells no other site the address.
-fn show(done: Result<Response, SignInFailure>) -> Response {
+fn answer_browser(done: Result<Response, SignInFailure>) -> Response {
     let mut response = done.unwrap_or_else(SignInFailure::into_page);
     let fields = [
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 
 use super::{
-    BeginQuery, FLOW_LIFETIME, SignInEnding, SignInFlow, check_browser_address, find_offered,
-    finish_sign_in, open_flow, open_organization, random_text, redirect, seal_flow, set_cookie,
-    show,
+    BeginQuery, FLOW_LIFETIME, SignInEnding, SignInFlow, answer_browser, check_browser_address,
+    find_offered, finish_sign_in, open_flow, open_organization, random_text, redirect_with_cookie,
+    seal_flow, set_cookie,
 };
 use crate::context::{App, Cx};
 use crate::domain::connection::assertion_source::AcceptingConnection;
@@ -41,7 +41,7 @@ pub(in crate::sign_in) async fn show_metadata(
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         Ok::<_, SignInFailure>(response)
     };
-    show(done.await)
+    answer_browser(done.await)
 }
 
 /// Sends the browser to the identity provider with a request.
@@ -85,7 +85,7 @@ pub(super) async fn start_flow(
     let cookie = seal_flow(cx, accepting, &flow).await?;
     // The response comes as a form that the identity provider's page posts.
     let cookie = set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds(), "None");
-    Ok(redirect(&url, &cookie)?)
+    Ok(redirect_with_cookie(&url, &cookie)?)
 }
 
 /// `POST /sign-in/{slug}/saml/{connection}/consume`: the browser brings a response.
@@ -99,7 +99,7 @@ pub(in crate::sign_in) async fn consume_response(
         let (cx, organization) = open_organization(&app, &slug, &parts).await?;
         let accepting = find_offered(&cx, &connection).await?;
         let id = accepting.connection.id;
-        let form = SamlForm::receive(body).await?;
+        let form = SamlForm::receive_form(body).await?;
         // Without a sign-in that began in this browser, it can only have begun at the identity
         // provider, which the connection must allow; and then the response answers no request.
         let flow = open_flow(&cx, &organization, &parts.headers).ok();
@@ -123,7 +123,7 @@ pub(in crate::sign_in) async fn consume_response(
         let ending = SignInEnding { redirect_url: target, application_state: state, session: None };
         finish_sign_in(&cx, &accepting, outcome, ending).await
     };
-    let mut response = show(done.await);
+    let mut response = answer_browser(done.await);
     // Whatever came of it: this sign-in is over.
     if !response.headers().contains_key(header::SET_COOKIE)
         && let Ok(cookie) = HeaderValue::from_str(&set_cookie(&app, "", 0, "Lax"))

@@ -8,7 +8,7 @@ use ::saml::Assertion;
 use crate::domain::connection::assertion_source::saml::SamlAttributes;
 use crate::domain::sign_in::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 use crate::error::{RefusalReason, Result};
-use crate::sign_in::oidc::refused;
+use crate::sign_in::oidc::refusal_error;
 
 /// The longest subject, name or key of a group.
 const MAX_TEXT_LENGTH: usize = 500;
@@ -19,12 +19,12 @@ const OVERAGE: &str = "http://schemas.microsoft.com/claims/groups.link";
 ///
 /// # Errors
 /// [`crate::error::Error::Held`] if it does not say who the person is.
-pub fn read_assertion(names: &SamlAttributes, said: Assertion) -> Result<VerifiedAssertion> {
-    let missing = |why| refused(RefusalReason::AssertionClaim, why);
-    let text = |name: &Option<String>| named_text(&said, name.as_deref()?);
+pub fn read_assertion(names: &SamlAttributes, assertion: Assertion) -> Result<VerifiedAssertion> {
+    let missing = |why| refusal_error(RefusalReason::AssertionClaim, why);
+    let text = |name: &Option<String>| named_text(&assertion, name.as_deref()?);
     let or_name_id = |name: &Option<String>| match name {
-        Some(name) => named_text(&said, name),
-        None => check_text(&said.name_id),
+        Some(name) => named_text(&assertion, name),
+        None => check_text(&assertion.name_id),
     };
     let subject = or_name_id(&names.subject)
         .ok_or_else(|| missing("the assertion does not say who the person is (subject)"))?;
@@ -32,8 +32,8 @@ pub fn read_assertion(names: &SamlAttributes, said: Assertion) -> Result<Verifie
         .ok_or_else(|| missing("the assertion does not say how the person signs in (userName)"))?;
     let verified = text(&names.email_verified);
     Ok(VerifiedAssertion {
-        id: Some(said.id.chars().take(200).collect()),
-        fingerprint: said.fingerprint,
+        id: Some(assertion.id.chars().take(200).collect()),
+        fingerprint: assertion.fingerprint,
         subject,
         user_name,
         email: text(&names.email),
@@ -43,14 +43,14 @@ pub fn read_assertion(names: &SamlAttributes, said: Assertion) -> Result<Verifie
         given_name: text(&names.given_name),
         family_name: text(&names.family_name),
         tenant: ProviderTenant::Own,
-        groups: read_groups(names, &said),
-        issued_at: said.issued_at,
-        authenticated_at: Some(said.authenticated_at),
+        groups: read_groups(names, &assertion),
+        issued_at: assertion.issued_at,
+        authenticated_at: Some(assertion.authenticated_at),
     })
 }
 
-fn named_text(said: &Assertion, name: &str) -> Option<String> {
-    check_text(said.value(name)?)
+fn named_text(assertion: &Assertion, name: &str) -> Option<String> {
+    check_text(assertion.value(name)?)
 }
 
 /// The text, if it can be a name.
@@ -62,10 +62,13 @@ fn check_text(text: &str) -> Option<String> {
 
 /// The groups, and the roles that count as groups. A list that is absent, or that is said to be
 /// incomplete, makes the whole incomplete: what it would have named must not be taken away.
-fn read_groups(names: &SamlAttributes, said: &Assertion) -> GroupClaims {
-    let lists: Vec<Option<&[String]>> =
-        [&names.groups, &names.roles].into_iter().flatten().map(|name| said.values(name)).collect();
-    let left_out = names.groups.is_some() && said.values(OVERAGE).is_some();
+fn read_groups(names: &SamlAttributes, assertion: &Assertion) -> GroupClaims {
+    let lists: Vec<Option<&[String]>> = [&names.groups, &names.roles]
+        .into_iter()
+        .flatten()
+        .map(|name| assertion.values(name))
+        .collect();
+    let left_out = names.groups.is_some() && assertion.values(OVERAGE).is_some();
     if lists.iter().all(Option::is_none) && !left_out {
         return GroupClaims::Absent;
     }
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn names_of_entra_are_read() {
         let groups = "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups";
-        let said = read(
+        let assertion = read(
             Provider::EntraId,
             &[
                 ("http://schemas.microsoft.com/identity/claims/objectidentifier", &["8f1c"]),
@@ -142,10 +145,13 @@ mod tests {
                 (groups, &["2", "1", "2"]),
             ],
         );
-        assert_eq!((said.subject.as_str(), said.user_name.as_str()), ("8f1c", "ada@a.test"));
-        assert_eq!(said.given_name.as_deref(), Some("Ada"));
-        assert_eq!(keys(&said.groups), (true, vec!["1", "2"]));
-        assert!(!said.email_verified);
+        assert_eq!(
+            (assertion.subject.as_str(), assertion.user_name.as_str()),
+            ("8f1c", "ada@a.test")
+        );
+        assert_eq!(assertion.given_name.as_deref(), Some("Ada"));
+        assert_eq!(keys(&assertion.groups), (true, vec!["1", "2"]));
+        assert!(!assertion.email_verified);
     }
 
     #[test]
@@ -155,24 +161,25 @@ mod tests {
         let name: (&str, &[&str]) =
             ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name", &["ada@a.test"]);
         let link: (&str, &[&str]) = (OVERAGE, &["https://graph.windows.net/8f1c/users/1"]);
-        let said = read(Provider::EntraId, &[person, name, link]);
-        assert_eq!(keys(&said.groups), (false, vec![]));
-        let said = read(Provider::EntraId, &[person, name]);
-        assert_eq!(said.groups, GroupClaims::Absent);
+        let assertion = read(Provider::EntraId, &[person, name, link]);
+        assert_eq!(keys(&assertion.groups), (false, vec![]));
+        let assertion = read(Provider::EntraId, &[person, name]);
+        assert_eq!(assertion.groups, GroupClaims::Absent);
     }
 
     #[test]
     fn names_of_others_are_read() {
-        let said = read(Provider::Okta, &[("groups", &["Staff", ""]), ("email", &["a@a.test"])]);
-        assert_eq!(said.subject, "ada@example.com");
-        assert_eq!(said.email.as_deref(), Some("a@a.test"));
-        assert_eq!(keys(&said.groups), (true, vec!["Staff"]));
-        let said = read(Provider::Keycloak, &[("member", &["/staff/core"])]);
-        assert_eq!(keys(&said.groups), (true, vec!["/staff/core"]));
-        let said = read(Provider::Okta, &[("groups", &[""])]);
-        assert_eq!(keys(&said.groups), (true, vec![]));
+        let assertion =
+            read(Provider::Okta, &[("groups", &["Staff", ""]), ("email", &["a@a.test"])]);
+        assert_eq!(assertion.subject, "ada@example.com");
+        assert_eq!(assertion.email.as_deref(), Some("a@a.test"));
+        assert_eq!(keys(&assertion.groups), (true, vec!["Staff"]));
+        let assertion = read(Provider::Keycloak, &[("member", &["/staff/core"])]);
+        assert_eq!(keys(&assertion.groups), (true, vec!["/staff/core"]));
+        let assertion = read(Provider::Okta, &[("groups", &[""])]);
+        assert_eq!(keys(&assertion.groups), (true, vec![]));
         // Something that is not understood takes nothing away.
-        let said = read(Provider::Okta, &[("groups", &["a\u{7}b", "c"])]);
-        assert_eq!(keys(&said.groups), (false, vec!["c"]));
+        let assertion = read(Provider::Okta, &[("groups", &["a\u{7}b", "c"])]);
+        assert_eq!(keys(&assertion.groups), (false, vec!["c"]));
     }
 }

@@ -105,7 +105,7 @@ pub(in crate::sign_in) async fn read_metadata(
 /// Those of the database.
 pub async fn refresh_due_metadata(app: &Arc<App>) -> Result<()> {
     let claimed = claim_due_refreshes(app).await?;
-    let read = |claimed: ClaimedRefresh| async move { refresh(&claimed).await };
+    let read = |claimed: ClaimedRefresh| async move { refresh_claimed(&claimed).await };
     let mut done = stream::iter(claimed).map(read).buffer_unordered(MAX_CONCURRENT);
     let mut first = Ok(());
     while let Some(done) = done.next().await {
@@ -125,14 +125,14 @@ pub(super) async fn refresh_for_unknown_key(
 ) -> Result<Option<AcceptingConnection>> {
     let id = accepting.connection.id;
     let Some(claimed) = claim_refresh_at_once(cx, id).await? else { return Ok(None) };
-    if !refresh(&claimed).await? {
+    if !refresh_claimed(&claimed).await? {
         return Ok(None);
     }
     assertion_source::find_accepting(&claimed.cx, id).await.map(Some)
 }
 
 /// Reads the metadata of a claimed connection; returns whether that changed it.
-async fn refresh(claimed: &ClaimedRefresh) -> Result<bool> {
+async fn refresh_claimed(claimed: &ClaimedRefresh) -> Result<bool> {
     let cx = &claimed.cx;
     let id = claimed.refresh.connection_id;
     let accepting = match assertion_source::find_accepting(cx, id).await {

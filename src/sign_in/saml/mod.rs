@@ -7,12 +7,12 @@
 mod attributes;
 pub mod metadata;
 
-use ::saml::{Expectation, ExpectedRequest, Refusal, ServiceKey};
+use ::saml::{ExpectedRequest, ResponseExpectation, ResponseRefusal, ServiceKey};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::oidc::refused;
+use super::oidc::refusal_error;
 use crate::context::Cx;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::domain::connection::assertion_source::saml::SamlSettings;
@@ -118,31 +118,31 @@ impl ResponseVerifier {
     }
 
     /// Verifies a response; the inner error says why it is refused.
-    async fn verify(
+    async fn verify_aside(
         self,
         text: String,
         request: Option<String>,
         now: DateTime<Utc>,
-    ) -> Result<Result<VerifiedResponse, Refusal>> {
+    ) -> Result<Result<VerifiedResponse, ResponseRefusal>> {
         // Large responses take tens of milliseconds.
-        read_aside(move || self.check(&text, request, now)).await?
+        read_aside(move || self.check_response(&text, request, now)).await?
     }
 
-    fn check(
+    fn check_response(
         self,
         text: &str,
         request: Option<String>,
         now: DateTime<Utc>,
-    ) -> Result<Result<VerifiedResponse, Refusal>> {
+    ) -> Result<Result<VerifiedResponse, ResponseRefusal>> {
         let Self { settings, addresses, keys } = self;
         let certificates = settings.read_certificates()?;
         let both = |own: String, others: &[String]| -> Vec<String> {
             [own].into_iter().chain(others.iter().cloned()).collect()
         };
         let skew = TimeDelta::seconds(settings.skew_seconds.into());
-        let said = ::saml::verify_response(
+        let verified = ::saml::verify_response(
             text,
-            &Expectation {
+            &ResponseExpectation {
                 identity_provider: &settings.entity_id,
                 certificates: &certificates,
                 audiences: &both(addresses.metadata_url, &settings.audiences),
@@ -156,12 +156,12 @@ impl ResponseVerifier {
                 keys: &keys,
             },
         );
-        let said = match said {
-            Ok(said) => said,
+        let verified = match verified {
+            Ok(verified) => verified,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let expires_at = said.expires_at + skew;
-        let assertion = attributes::read_assertion(&settings.attributes, said)?;
+        let expires_at = verified.expires_at + skew;
+        let assertion = attributes::read_assertion(&settings.attributes, verified)?;
         Ok(Ok(VerifiedResponse { assertion, expires_at }))
     }
 }
@@ -183,7 +183,7 @@ pub async fn verify_response(
 ) -> Result<VerifiedResponse> {
     let verifier = ResponseVerifier::of_connection(cx, accepting).await?;
     if request.is_none() && !verifier.settings.allow_idp_initiated {
-        return Err(refused(
+        return Err(refusal_error(
             RefusalReason::AssertionNonce,
             "name the request that the response must answer (requestId), or let the connection \
              accept sign-ins that begin at the identity provider (allowIdpInitiated)",
@@ -192,15 +192,15 @@ pub async fn verify_response(
     let text = ::saml::decode_response(field).map_err(to_error)?;
     let request = request.map(ToOwned::to_owned);
     let now = cx.app.clock.now();
-    let refusal = match verifier.verify(text.clone(), request.clone(), now).await? {
+    let refusal = match verifier.verify_aside(text.clone(), request.clone(), now).await? {
         Ok(verified) => return Ok(verified),
         Err(refusal) => refusal,
     };
-    if refusal == Refusal::Signature
+    if refusal == ResponseRefusal::Signature
         && let Some(renewed) = metadata::refresh_for_unknown_key(cx, accepting).await?
     {
         let verifier = ResponseVerifier::of_connection(cx, &renewed).await?;
-        return verifier.verify(text, request, now).await?.map_err(to_error);
+        return verifier.verify_aside(text, request, now).await?.map_err(to_error);
     }
     Err(to_error(refusal))
 }
@@ -216,32 +216,34 @@ pub async fn read_unchecked_issuer(field: &str) -> Result<String> {
 }
 
 /// The refusal, as the rest of the server says it.
-fn to_error(refusal: Refusal) -> Error {
+fn to_error(refusal: ResponseRefusal) -> Error {
     use RefusalReason as R;
     let reason = match &refusal {
-        Refusal::TooLarge(_) => R::TooLarge,
-        Refusal::NotBase64
-        | Refusal::MarkupDeclaration
-        | Refusal::Malformed
-        | Refusal::TooManyElements
-        | Refusal::NotAResponse
-        | Refusal::Incomplete(_)
-        | Refusal::Condition
-        | Refusal::EncryptedPart => R::AssertionUnreadable,
-        Refusal::DuplicateId
-        | Refusal::Structure
-        | Refusal::Unsigned
-        | Refusal::SignatureForm(_)
-        | Refusal::Digest
-        | Refusal::Signature => R::AssertionSignature,
-        Refusal::Algorithm => R::AssertionAlgorithm,
-        Refusal::Decryption => R::AssertionKey,
-        Refusal::Status(_) => R::Unauthenticated,
-        Refusal::Issuer => R::AssertionIssuer,
-        Refusal::Destination | Refusal::Audience | Refusal::Confirmation(_) => R::AssertionAudience,
-        Refusal::NotYetValid => R::AssertionNotYetValid,
-        Refusal::Expired | Refusal::LongLived => R::AssertionExpired,
-        Refusal::Request | Refusal::UnexpectedRequest => R::AssertionNonce,
+        ResponseRefusal::TooLarge(_) => R::TooLarge,
+        ResponseRefusal::NotBase64
+        | ResponseRefusal::MarkupDeclaration
+        | ResponseRefusal::Malformed
+        | ResponseRefusal::TooManyElements
+        | ResponseRefusal::NotAResponse
+        | ResponseRefusal::Incomplete(_)
+        | ResponseRefusal::Condition
+        | ResponseRefusal::EncryptedPart => R::AssertionUnreadable,
+        ResponseRefusal::DuplicateId
+        | ResponseRefusal::Structure
+        | ResponseRefusal::Unsigned
+        | ResponseRefusal::SignatureForm(_)
+        | ResponseRefusal::Digest
+        | ResponseRefusal::Signature => R::AssertionSignature,
+        ResponseRefusal::Algorithm => R::AssertionAlgorithm,
+        ResponseRefusal::Decryption => R::AssertionKey,
+        ResponseRefusal::Status(_) => R::Unauthenticated,
+        ResponseRefusal::Issuer => R::AssertionIssuer,
+        ResponseRefusal::Destination
+        | ResponseRefusal::Audience
+        | ResponseRefusal::Confirmation(_) => R::AssertionAudience,
+        ResponseRefusal::NotYetValid => R::AssertionNotYetValid,
+        ResponseRefusal::Expired | ResponseRefusal::LongLived => R::AssertionExpired,
+        ResponseRefusal::Request | ResponseRefusal::UnexpectedRequest => R::AssertionNonce,
     };
     Error::Held { reason, why: refusal.to_string().into() }
 }

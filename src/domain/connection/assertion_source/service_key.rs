@@ -103,7 +103,7 @@ impl SamlSecrets {
 /// # Errors
 /// [`Error::Internal`]
 pub fn make_service_key(name: &str, now: DateTime<Utc>) -> Result<(String, String)> {
-    let (key, certificate) = ServiceKey::generate(name, now)
+    let (key, certificate) = ServiceKey::generate_key(name, now)
         .map_err(|fault| Error::Internal(format!("a new key of SAML: {fault}")))?;
     Ok((STANDARD.encode(certificate), STANDARD.encode(key)))
 }
@@ -123,7 +123,7 @@ fn read_service_key(certificate: &str, secret: &str) -> Result<ServiceKey> {
     let damaged = || Error::Internal("our key of a SAML connection is damaged".into());
     let certificate = STANDARD.decode(certificate).map_err(|_| damaged())?;
     let key = STANDARD.decode(secret).map_err(|_| damaged())?;
-    ServiceKey::read(&key, &certificate).map_err(|_| damaged())
+    ServiceKey::read_key(&key, &certificate).map_err(|_| damaged())
 }
 
 /// Prepares a new key of ours: our metadata name its certificate beside the active one.
