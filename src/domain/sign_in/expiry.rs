@@ -73,7 +73,7 @@ enum KeepOutcome {
     /// A membership is kept from now on.
     Begun,
     /// This one is kept already, and has to be kept longer.
-    Before(Uuid),
+    KeptBefore(Uuid),
 }
 
 /// Moves the planned end of the membership `$3` to `$4`.
