@@ -38,6 +38,8 @@ const mutate = async (name, input, wanted = '') => {
   return (await ask(text, { input }))[name];
 };
 
+// Deliveries arrive in any order, so the destination hears of one creation alone.
+const bo = await scim('POST', '/Users', { schemas: [`${SCHEMAS}:User`], userName: 'events-bo@example.com' });
 const { destination } = await mutate('destinationCreate', {
   kind: 'WEBHOOK', url: `http://127.0.0.1:${server.address().port}/`, description: 'examples', payload: 'FULL',
 }, 'destination { id }');
@@ -45,7 +47,6 @@ const ada = await scim('POST', '/Users', {
   schemas: [`${SCHEMAS}:User`], userName: 'events-ada@example.com', externalId: '00u1', title: 'Nurse',
   name: { givenName: 'Ada', familyName: 'Lovelace' }, emails: [{ value: 'events-ada@example.com', primary: true }],
 });
-const bo = await scim('POST', '/Users', { schemas: [`${SCHEMAS}:User`], userName: 'events-bo@example.com' });
 await scim('PATCH', `/Users/${ada.id}`, set('title', 'Head nurse'));
 const group = await scim('POST', '/Groups', {
   schemas: [`${SCHEMAS}:Group`], displayName: 'Examples', members: [{ value: ada.id }],
