@@ -6,10 +6,14 @@ import json
 import logging
 import pathlib
 import re
+import socket
 import sys
 import threading
 import urllib.parse
 
+import dns.message
+import dns.rdatatype
+import dns.rrset
 import httpx
 from canaille import create_app
 from canaille.app import models
@@ -173,6 +177,25 @@ def held(person):
     return groups, sorted(role["role"]["name"] for role in person["roles"])
 
 
+def answer_dns():
+    """Answers questions for TXT records, as a name server does."""
+    address, port = sys.argv[3].split(":")
+    listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listening.bind((address, int(port)))
+
+    def serve():
+        while True:
+            text, peer = listening.recvfrom(4096)
+            query = dns.message.from_wire(text)
+            answer, asked = dns.message.make_response(query), query.question[0]
+            value = records.get(asked.name.to_text().lower())
+            if value and asked.rdtype == dns.rdatatype.TXT:
+                answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", "TXT", f'"{value}"'))
+            listening.sendto(answer.to_wire(), peer)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
 # Its library refuses what is younger than it is.
 push = graphql("{ organization { connections(first: 1) { nodes { id } } } }")["organization"]["connections"]["nodes"][0]
 mutate("connectionUpdate", "connection { id }", id=push["id"], announcesCursorPaging=False)
@@ -231,5 +254,24 @@ assert {name: held(one) for name, one in people().items()} == {name: held(one) f
 at_provider(lambda: change_group("Administrators", "bob"))
 after = people()
 assert held(after["ada"])[0] == ["Nurses"] and held(after["bob"])[0] == ["Administrators", "Nurses"], after
+
+# Just in time: a person whom only the provider knows gets an account at the first sign-in, once the domain is proven.
+mutate("organizationUpdate", "organization { id }", integrationMode="SIGN_IN")
+named = {"userName": "/email", "email": "/email", "emailVerified": None}
+mutate("connectionUpdate", "connection { id }", id=source, assertion={"oidc": {"claims": named}},
+       claims={"accountCreation": "CREATE"})
+at_provider(lambda: make_person("eve", "Eve"))
+assert "DOMAIN_NOT_PROVEN" in sign_in("eve")
+records = {}
+answer_dns()
+domain = mutate("domainAdd", "domain { id recordName recordValue }", name="acme.example")["domain"]
+records[f"{domain['recordName']}."] = domain["recordValue"]
+proven = mutate("domainProve", "domain { state }", id=domain["id"])["domain"]
+assert proven["state"] == "PROVEN", proven
+assert "none of your roles" in sign_in("eve")
+eve = people()["eve@acme.example"]
+assert (eve["active"], eve["connection"]["name"]) == (True, "Sign-in"), eve
+assert "none of your roles" in sign_in("eve")
+assert len(people()) == len(after) + 1, people()
 serving.shutdown()
-print("canaille: pushed over SCIM, sign-ins beside it and instead of it, and back")
+print("canaille: pushed over SCIM, sign-ins beside it and instead of it, and back; a proven domain, and an account just in time")
