@@ -48,7 +48,7 @@ macro_rules! screens {
 }
 
 screens! {
-    "overview" Everything "\"recentActivity\"" Some(OVERVIEW);
+    "overview" Everything "\"recentActivity\"" None;
     "configuration" Connection "\"lastFour\"" None;
     "users" Everything "\"userName\"" Some(USERS);
     "user" Account "Ward 0" Some(USER);
@@ -59,7 +59,7 @@ screens! {
     "audit" Everything "\"action\"" Some(AUDIT);
     "access-report" Everything "Ward 0" Some(ACCESS_REPORT);
     "rotation" Connection "\"lastFour\"" None;
-    "delete-all" Everything "\"counts\"" Some(DELETE_ALL);
+    "delete-all" Everything "\"counts\"" None;
     "keys" Everything "\"apiKeys\"" None;
     "runs-and-findings" Everything "\"syncRuns\"" None;
 }
@@ -128,16 +128,6 @@ pub async fn find_connection(target: &mut Target) -> crate::Result<()> {
 }
 
 // A total is what the database knows: counting a million rows for it would be no floor.
-
-const OVERVIEW: &str = "SELECT json_build_object('data', json_build_object('organization', json_build_object(
-  'counts', json_build_object('users', (SELECT reltuples::bigint FROM pg_class WHERE oid = 'account'::regclass),
-    'groups', (SELECT reltuples::bigint FROM pg_class WHERE oid = 'team'::regclass)),
-  'recentActivity', (SELECT json_agg(json_build_object('id', l.id, 'at', l.at, 'action', l.action, 'subjectId', l.subject))
-    FROM (SELECT id, at, action, subject FROM ledger ORDER BY pos DESC LIMIT 10) l))))::text";
-
-const DELETE_ALL: &str = "SELECT json_build_object('data', json_build_object('organization', json_build_object(
-  'counts', json_build_object('users', (SELECT reltuples::bigint FROM pg_class WHERE oid = 'account'::regclass),
-    'groups', (SELECT reltuples::bigint FROM pg_class WHERE oid = 'team'::regclass)))))::text";
 
 const USERS: &str = "SELECT json_build_object('data', json_build_object('organization', json_build_object('users', json_build_object(
   'totalCount', (SELECT reltuples::bigint FROM pg_class WHERE oid = 'account'::regclass),

@@ -14,6 +14,9 @@ use crate::target::{Kind, Target, number};
 
 /// Rows cloned by one statement.
 const BATCH: u64 = 20_000;
+/// The newest rows of the floor's ledger.
+const RECENT_EVENTS: &str = "INSERT INTO ledger (id, at, action, subject, payload) \
+     SELECT id, now(), 'user.created', id, document::text FROM account LIMIT 100";
 /// The groups of every account that the GraphQL workloads look at.
 pub const WARDS: u64 = 10;
 
@@ -67,6 +70,8 @@ pub async fn grow(target: &Target, known: u64, wanted: u64) -> Result<()> {
             );
             target.db.execute_unprepared(&sql).await?;
         }
+        // Enough for a page of the audit log; the server has the rows of what was made over SCIM.
+        target.db.execute_unprepared(RECENT_EVENTS).await?;
     } else {
         let body: Value = serde_json::from_str(&account("template"))?;
         let path = "/scim/v2/acme/Users";

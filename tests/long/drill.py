@@ -133,6 +133,24 @@ def install(purpose, *packages):
     subprocess.run([ROOT / "tests" / "install", purpose, *packages], check=True)
 
 
+def cpu_of(process, tree=False):
+    """Seconds of CPU that a process has used; of a tree, its children and those that ended, too."""
+    ticks = 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        own, parent = int(folder.name) == process, int(fields[1]) == process
+        if own or (tree and parent):
+            ticks += int(fields[11]) + int(fields[12])
+        if own and tree:
+            ticks += int(fields[13]) + int(fields[14])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def free_port():
     """A port that nothing listens on; below 32768 no outgoing connection sits on it."""
     while True:
