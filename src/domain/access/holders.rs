@@ -143,8 +143,9 @@ pub async fn count_holders(cx: &Cx, role: Option<Uuid>, moment: AsOf) -> Result<
     let moment = moment.pin_instant(cx);
     let sources = find_sources(cx, cx.db(), role, moment).await?;
     let (ways, mut sql) = holder_ways(cx, role, &sources, moment);
+    // An account with many ways to hold it is looked up once.
     sql.push(&format!(
-        "SELECT count(DISTINCT w.user_id) AS total FROM ({ways}) AS w {}",
+        "SELECT count(*) AS total FROM (SELECT DISTINCT a.user_id FROM ({ways}) AS a) AS w {}",
         moment.only_usable("w.user_id")
     ));
     let row = cx.db().query_one_raw(cx.build_statement(sql)).await?;

@@ -53,6 +53,11 @@ impl<'a> Selection<'a> {
         self.narrow.iter().any(frequent) && !self.uses_index()
     }
 
+    /// Whether it has protected rows only, which are few.
+    pub(super) fn is_protected(&self) -> bool {
+        self.narrow.iter().any(|narrow| matches!(narrow, Narrowing::Protected(true)))
+    }
+
     /// Whether it selects by nothing but the owner.
     pub(super) fn is_whole(&self) -> bool {
         self.filter.is_none() && self.narrow.is_empty()
