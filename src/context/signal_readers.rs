@@ -24,7 +24,7 @@ pub struct SignalReaders {
 
 impl SignalReaders {
     /// Tells the worker of an organization; false where there is none.
-    pub fn tell(&self, organization: Uuid, news: ReaderNews) -> bool {
+    pub fn tell_reader(&self, organization: Uuid, news: ReaderNews) -> bool {
         let mut running = self.lock_running();
         match running.get(&organization) {
             Some(worker) if worker.receiver_count() > 0 => {

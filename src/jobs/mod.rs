@@ -128,7 +128,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "seal ledgers",
         "adds new events to the chain of their ledger",
         SEAL_INTERVAL,
-        |app| Box::pin(seal(app)),
+        |app| Box::pin(seal_due_ledgers(app)),
     )
     .activated_by("a change was written", |app| app.wake.notification(), SEAL_DELAY)
     .traced_to(|app| app.wake.take_causes())
@@ -395,7 +395,7 @@ pub async fn run_until_stopped(app: Arc<App>, stop: watch::Receiver<bool>) {
     }
     // After all other tasks: the rows that they wrote while they ended join the chain, and its end
     // is signed.
-    if let Err(error) = seal(&app).await {
+    if let Err(error) = seal_due_ledgers(&app).await {
         tracing::warn!(%error, "sealing the ledger failed; the next start seals it");
     }
     if let Err(error) = sign_ledger_heads(&app).await {
@@ -578,7 +578,7 @@ async fn record_refusal(
     claim.mark_failed(Some((reason, scim_type, field))).await
 }
 
-async fn seal(app: &Arc<App>) -> Result<()> {
+async fn seal_due_ledgers(app: &Arc<App>) -> Result<()> {
     let sealed = ledger::seal_ledgers(&app.store).await;
     app.heads.sealed.notify_one();
     app.signals.wake.notify_one();

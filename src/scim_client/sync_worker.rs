@@ -422,8 +422,8 @@ impl RunSource {
         {
             return Err(RunStop::End(RunEnd::Failed { reason: None, why }));
         }
-        claim.checkpoint.taking += plan.taking();
-        claim.checkpoint.giving += plan.giving();
+        claim.checkpoint.taking += plan.loss_count();
+        claim.checkpoint.giving += plan.gain_count();
         claim.checkpoint.lists_members |= plan.lists_members;
         let mut carried = apply_steps(&claim.cx, Some(claim.run.id), plan.steps, pass).await?;
         carried.tally.read += read;

@@ -24,7 +24,7 @@ pub async fn find_due_organizations(app: &Arc<App>) -> Result<()> {
     let now = app.clock.now();
     for told in work::list_told_organizations(app).await? {
         let news = ReaderNews { head: told.head, revision: told.revision() };
-        if app.signals.tell(told.organization_id, news)
+        if app.signals.tell_reader(told.organization_id, news)
             || !told.is_free()
             || !told.has_work(now)
             || *app.stopping.borrow()

@@ -230,7 +230,7 @@ impl LedgerReader {
                     break;
                 }
                 let ToldDestination { window, filter, stream, .. } = told;
-                window.offer(wanted, page, |event| wants(filter, stream.as_deref(), event));
+                window.offer(wanted, page, |event| is_wanted(filter, stream.as_deref(), event));
             }
         }
         Ok(more)
@@ -365,7 +365,7 @@ fn message_lifetime() -> TimeDelta {
 
 /// None if a destination does not get an event; `Some(true)` if it gets it at once, ahead of
 /// earlier events about the same subject.
-fn wants(
+fn is_wanted(
     filter: &EventFilter,
     stream: Option<&OpenedStream>,
     event: &ChainedEvent,

@@ -137,13 +137,15 @@ impl DeliveryWindow {
                 continue;
             }
             match wants(event) {
-                Some(urgent) if urgent || !page.urgent_only => self.add(event.clone(), urgent),
+                Some(urgent) if urgent || !page.urgent_only => {
+                    self.add_event(event.clone(), urgent)
+                }
                 _ => {}
             }
         }
     }
 
-    fn add(&mut self, event: Arc<ChainedEvent>, urgent: bool) {
+    fn add_event(&mut self, event: Arc<ChainedEvent>, urgent: bool) {
         let seq = event.seq;
         let line = self.subjects.entry(event.subject_id).or_default();
         line.insert(seq);

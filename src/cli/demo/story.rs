@@ -40,16 +40,16 @@ pub struct HospitalStory {
 }
 
 /// The wards' names, each with the id of the role mapping that waits for its group.
-pub type Mappings = Vec<(String, String)>;
+pub type WaitingMappings = Vec<(String, String)>;
 
 impl HospitalStory {
     /// The administrator creates a role for each ward and a mapping that gives it to a group,
     /// before any group exists.
-    pub async fn create_mappings(&mut self) -> Result<Mappings, String> {
+    pub async fn create_mappings(&mut self) -> Result<WaitingMappings, String> {
         self.narrator
             .begin_chapter("The administrator decides what the nurses of each ward may do");
         let connection = self.find_connection().await?;
-        let mut mappings = Mappings::new();
+        let mut mappings = WaitingMappings::new();
         let mut waiting = 0;
         for ward in self.hospital.wards() {
             let role = json!({
@@ -335,7 +335,7 @@ impl HospitalStory {
 
     /// A role mapping is removed by mistake and restored: roles are computed, so both changes take
     /// effect at once for all.
-    pub async fn show_mistake(&mut self, mappings: &Mappings) -> Result<(), String> {
+    pub async fn show_mistake(&mut self, mappings: &WaitingMappings) -> Result<(), String> {
         let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
         self.narrator.begin_chapter(&format!(
             "The administrator removes {ward}'s role mapping by mistake, and restores it"
@@ -364,7 +364,7 @@ impl HospitalStory {
     pub async fn preview_change(
         &mut self,
         app: &Arc<App>,
-        mappings: &Mappings,
+        mappings: &WaitingMappings,
     ) -> Result<(), String> {
         let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
         self.narrator.begin_chapter(&format!(

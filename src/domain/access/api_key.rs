@@ -85,7 +85,7 @@ pub async fn issue_to(
 ) -> Result<IssuedKey> {
     cx.allow(Action::ManageToken, None)?;
     let (name, _) =
-        mistakes::both(crate::domain::check_text("name", name, 200), checked_end(cx, expires_at))?;
+        mistakes::both(crate::domain::check_text("name", name, 200), check_end(cx, expires_at))?;
     if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
         let why = format!("you cannot give {missing}, which you do not hold");
         return Err(Error::lacks_permission(missing.name(), why));
@@ -136,7 +136,7 @@ impl NewKey {
         permissions: Permissions,
         expires_at: Option<DateTime<Utc>>,
     ) -> Result<Self> {
-        let end = checked_end(cx, expires_at)?;
+        let end = check_end(cx, expires_at)?;
         let secret = vault::new_secret(API_KEY_PREFIX)?;
         let purpose = KeyPurpose::Api;
         Ok(Self { name: name.into(), permissions, end, owner: None, purpose, secret })
@@ -188,7 +188,7 @@ pub(in crate::domain) async fn insert_key(
 }
 
 /// The end of a key that is requested with `expires_at`; none = the latest end that is allowed.
-fn checked_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
+fn check_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
     let days = cx.app.config.api_key_days;
     let latest = cx.requested_at + Duration::days(days.into());
     match expires_at {

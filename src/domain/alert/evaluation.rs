@@ -14,7 +14,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::conditions::{Condition, find_conditions};
+use super::conditions::{AlertCondition, find_conditions};
 use super::{Alert, AlertKind, AlertRule, Kind, list_rules};
 use crate::context::{App, Change, Cx};
 use crate::domain::tenant::organization::is_open_condition;
@@ -189,7 +189,7 @@ fn mail_due(before: Option<&Alert>, stage: i64, now: DateTime<Utc>) -> DateTime<
 }
 
 /// Raises the alert of a condition; returns how many it raised.
-async fn raise_alert(cx: &Cx, condition: &Condition) -> Result<u64> {
+async fn raise_alert(cx: &Cx, condition: &AlertCondition) -> Result<u64> {
     cx.write(move |tx| {
         Box::pin(async move {
             let query = tx
@@ -250,7 +250,7 @@ async fn raise_alert(cx: &Cx, condition: &Condition) -> Result<u64> {
 async fn update_open(
     cx: &Cx,
     open: &Alert,
-    condition: &Condition,
+    condition: &AlertCondition,
     now: DateTime<Utc>,
 ) -> Result<()> {
     use alert::Column;

@@ -63,9 +63,10 @@ impl PullSourceSettings {
         match self.auth {
             Auth::ClientCredentials => {
                 let url = self.token_url.as_deref();
-                let url = url.ok_or_else(|| required("tokenUrl"));
+                let url = url.ok_or_else(|| required_error("tokenUrl"));
                 mistakes.collect(url.and_then(|url| check_address("tokenUrl", url)));
-                mistakes.collect(self.client_id.as_deref().ok_or_else(|| required("clientId")));
+                mistakes
+                    .collect(self.client_id.as_deref().ok_or_else(|| required_error("clientId")));
             }
             Auth::Bearer
                 if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() =>
@@ -100,7 +101,7 @@ impl PullSourceSettings {
     }
 }
 
-fn required(field: &'static str) -> Error {
+fn required_error(field: &'static str) -> Error {
     Error::broken(Rule::Required, field, "is required")
 }
 
@@ -124,21 +125,24 @@ pub struct PullSourceEdit {
 impl PullSourceEdit {
     /// The settings of a source after this edit.
     fn apply_to(&self, known: &PullSource) -> PullSourceSettings {
-        fn or<T: Clone>(given: &Option<T>, known: &T) -> T {
+        fn given_or_known<T: Clone>(given: &Option<T>, known: &T) -> T {
             given.as_ref().unwrap_or(known).clone()
         }
         PullSourceSettings {
-            base_url: or(&self.base_url, &known.base_url),
-            auth: or(&self.auth, &known.auth),
-            token_url: or(&self.token_url, &known.token_url),
-            client_id: or(&self.client_id, &known.client_id),
-            scope: or(&self.scope, &known.scope),
+            base_url: given_or_known(&self.base_url, &known.base_url),
+            auth: given_or_known(&self.auth, &known.auth),
+            token_url: given_or_known(&self.token_url, &known.token_url),
+            client_id: given_or_known(&self.client_id, &known.client_id),
+            scope: given_or_known(&self.scope, &known.scope),
             secret: self.secret.clone(),
-            page_size: or(&self.page_size, &known.page_size),
-            user_filter: or(&self.user_filter, &known.user_filter),
-            interval_minutes: or(&self.interval_minutes, &known.interval_minutes),
-            incremental_minutes: or(&self.incremental_minutes, &known.incremental_minutes),
-            shrink_percent: or(&self.shrink_percent, &known.shrink_percent),
+            page_size: given_or_known(&self.page_size, &known.page_size),
+            user_filter: given_or_known(&self.user_filter, &known.user_filter),
+            interval_minutes: given_or_known(&self.interval_minutes, &known.interval_minutes),
+            incremental_minutes: given_or_known(
+                &self.incremental_minutes,
+                &known.incremental_minutes,
+            ),
+            shrink_percent: given_or_known(&self.shrink_percent, &known.shrink_percent),
         }
     }
 }
@@ -237,7 +241,7 @@ pub(in crate::domain) async fn write_source(
             source.next_incremental_at = known.next_incremental_at;
         }
     } else if settings.secret.is_none() {
-        return Err(required("secret"));
+        return Err(required_error("secret"));
     }
     let now = tx.now_after(None);
     source.next_run_at = source.next_run_at.or(next_scheduled_run(now, source.interval_minutes));

@@ -18,13 +18,13 @@ use crate::identity::filter::Filter;
 
 /// Which live rows of users or groups a list has: those that match all parts.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Selection<'a> {
+pub struct RowSelection<'a> {
     pub filter: Option<&'a Filter>,
     pub owners: SubjectOwners,
-    pub narrow: &'a [Narrowing],
+    pub narrow: &'a [RowNarrowing],
 }
 
-impl<'a> Selection<'a> {
+impl<'a> RowSelection<'a> {
     /// Everything that a SCIM filter matches.
     pub fn by_filter(filter: Option<&'a Filter>) -> Self {
         Self { filter, ..Self::default() }
@@ -32,14 +32,15 @@ impl<'a> Selection<'a> {
 
     /// Whether an index finds the rows without reading all of the organization.
     pub(super) fn uses_index(&self) -> bool {
-        self.filter.is_some_and(Filter::uses_index) || self.narrow.iter().any(Narrowing::uses_index)
+        self.filter.is_some_and(Filter::uses_index)
+            || self.narrow.iter().any(RowNarrowing::uses_index)
     }
 
     /// Whether the rows are few beside all rows of the organization, so that sorting them costs
     /// less than reading along an index in the order `by`.
     pub(super) fn finds_few(&self, by: OrderBy) -> bool {
-        let same_index = |narrowing: &Narrowing| {
-            by == OrderBy::Updated && matches!(narrowing, Narrowing::UpdatedSince(_))
+        let same_index = |narrowing: &RowNarrowing| {
+            by == OrderBy::Updated && matches!(narrowing, RowNarrowing::UpdatedSince(_))
         };
         self.filter.is_some_and(Filter::names_one)
             || self.narrow.iter().any(|narrow| narrow.uses_index() && !same_index(narrow))
@@ -49,7 +50,7 @@ impl<'a> Selection<'a> {
     /// each row is tested.
     pub(super) fn is_walked(&self) -> bool {
         let frequent =
-            |narrowing: &Narrowing| matches!(narrowing, Narrowing::Word { rare: false, .. });
+            |narrowing: &RowNarrowing| matches!(narrowing, RowNarrowing::Word { rare: false, .. });
         self.narrow.iter().any(frequent) && !self.uses_index()
     }
 
@@ -68,7 +69,7 @@ pub enum MemberOf {
 
 /// A condition on users or groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Narrowing {
+pub enum RowNarrowing {
     /// A word of the row begins with this. `rare` words are looked up in the index of words, all
     /// others are tested row by row.
     Word {
@@ -112,7 +113,7 @@ pub enum Narrowing {
     },
 }
 
-impl Narrowing {
+impl RowNarrowing {
     fn uses_index(&self) -> bool {
         match self {
             Self::Word { rare, .. } => *rare,

@@ -194,7 +194,7 @@ pub async fn create_destination(
             let wanted = settings.stream.clone().unwrap_or_default();
             NewKeys::Stream(stream::prepare_stream(cx, id, &wanted, settings.payload).await?)
         }
-        Kind::Webhook | Kind::Mail => NewKeys::Webhook(WebhookKeys::make(cx, id).await?),
+        Kind::Webhook | Kind::Mail => NewKeys::Webhook(WebhookKeys::make_keys(cx, id).await?),
     };
     let (settings, url, description) = (&settings, &url, &description.unwrap_or_default());
     let keys = &keys;
@@ -284,7 +284,7 @@ impl NewKeys {
 }
 
 impl WebhookKeys {
-    async fn make(cx: &Cx, id: Uuid) -> Result<Self> {
+    async fn make_keys(cx: &Cx, id: Uuid) -> Result<Self> {
         let text = secret::new_secret()?;
         let (private, public) = secret::new_key_pair()?;
         let sealed = secret::seal_secret(cx, id, text.as_bytes()).await?;
@@ -342,18 +342,18 @@ pub(super) async fn save_destination(tx: &Tx<'_>, row: Destination) -> Result<()
 }
 
 /// Makes the servers read the row again.
-pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
+pub(super) fn bump_version(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     let now = tx.now_after(Some(row.updated_at));
     row.version += 1;
     row.updated_at = now;
     now
 }
 
-/// Like [`touch`]. What servers have delivered and not yet written down is ignored, and delivered
+/// Like [`bump_version`]. What servers have delivered and not yet written down is ignored, and delivered
 /// again.
-pub(super) fn restart(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
+pub(super) fn restart_delivery(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     row.restarts += 1;
-    touch(tx, row)
+    bump_version(tx, row)
 }
 
 /// Changes the settings of a destination. A stream that moves to another address forgets the header
@@ -402,7 +402,7 @@ pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Res
                 if after.url != before.url {
                     stream::forget_authorization(tx, id).await?;
                 }
-                let now = touch(tx, &mut after);
+                let now = bump_version(tx, &mut after);
                 save_destination(tx, after.clone()).await?;
                 let (was, mut is) = ledger::changed_members(
                     &describe_destination(&before),
@@ -433,7 +433,7 @@ pub async fn pause_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 if row.state == State::Paused {
                     return Ok(Change::unchanged(row));
                 }
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 set_state(&mut row, State::Paused, now, Some(("PAUSED", "A person paused it.")));
                 save_destination(tx, row.clone()).await?;
                 stream::notice::note_status(tx, &row, now).await?;
@@ -473,7 +473,7 @@ pub async fn resume_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 if row.state == State::Active {
                     return Ok(Change::unchanged(row));
                 }
-                let now = restart(tx, &mut row);
+                let now = restart_delivery(tx, &mut row);
                 set_state(&mut row, State::Active, now, None);
                 // What waits is tried at once, and again for three days.
                 row.next_at = Some(now);
@@ -593,7 +593,7 @@ pub async fn rotate_secret(cx: &Cx, id: Uuid, overlap_seconds: i32) -> Result<Sh
         .write(move |tx| {
             Box::pin(async move {
                 let mut row = lock_destination(tx, id).await?;
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 let until = now + Duration::seconds(overlap_seconds.into());
                 let overlaps = overlap_seconds > 0;
                 row.previous_secret = row.secret.take().filter(|_| overlaps);
@@ -631,7 +631,7 @@ pub async fn replay_events(cx: &Cx, id: Uuid, start: ReplayStart) -> Result<Dest
                     let why = format!("must be a seq of this ledger, which goes from 1 to {end}");
                     return Err(Error::invalid("fromSeq", why));
                 }
-                let now = restart(tx, &mut row);
+                let now = restart_delivery(tx, &mut row);
                 row.cursor_seq = row.cursor_seq.min(from - 1);
                 let text = "DELETE FROM delivery WHERE organization_id = $1 \
                             AND destination_id = $2 AND seq >= $3";

@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::destination::{
-    Destination, destination_event, lock_destination, save_destination, set_state, touch,
+    Destination, bump_version, destination_event, lock_destination, save_destination, set_state,
 };
 use super::payload::ChainedEvent;
 use super::stream::OpenedStream;
@@ -365,7 +365,7 @@ impl SignalWork {
                 if row.version != version || !matches!(row.state, State::Active | State::Failing) {
                     return Ok(Change::unchanged(()));
                 }
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 set_state(&mut row, state, now, Some((code, why)));
                 save_destination(tx, row.clone()).await?;
                 stream::notice::note_status(tx, &row, now).await?;

@@ -70,7 +70,7 @@ pub async fn apply_steps(
     let (mut outcome, mut marks) = (PageOutcome::default(), Vec::new());
     for step in steps {
         if pass.holds && step.takes_access() {
-            marks.extend(step.here().map(|row| SeenMark { id: row.id, image: None }));
+            marks.extend(step.local_row().map(|row| SeenMark { id: row.id, image: None }));
             outcome.incomplete |= step.document().is_some_and(|document| document.incomplete);
             outcome.held.push(step);
         } else {
@@ -91,7 +91,7 @@ async fn apply_step(
     outcome: &mut PageOutcome,
 ) -> Result<Option<SeenMark>> {
     let subject = SyncSubject::of_step(types, &step);
-    let (kind, operation, before) = (step.kind, step.operation(), step.here().cloned());
+    let (kind, operation, before) = (step.kind, step.operation(), step.local_row().cloned());
     let applied = step.document().map(|document| (document.digest.clone(), document.incomplete));
     let is_skip = matches!(step.action, StepAction::Skip { .. });
     let seen = before.as_ref().map(|row| SeenMark { id: row.id, image: None });

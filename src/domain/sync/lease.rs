@@ -302,7 +302,7 @@ impl RunClaim {
 
     /// Resolves failures of earlier runs that this run has fixed. An incremental run does not
     /// resolve failures of full runs: the source may still fail to list everything.
-    async fn put_right(&self) -> Result<()> {
+    async fn resolve_fixed_failures(&self) -> Result<()> {
         let (organization, connection) = (self.run.organization_id, self.run.connection_id);
         let at = self.cx.app.clock.now();
         let scope = (self.run.mode == Mode::Incremental).then(|| vec![CHANGES_SCOPE.into()]);
@@ -391,8 +391,8 @@ impl RunClaim {
                 let end = match (state, &self.compared) {
                     (State::Waiting, _) => None,
                     (State::Succeeded, Some(compared)) => Some(compared.clone()),
-                    (State::Cancelled, _) => Some(ComparisonEnd::failed(CANCELLED_REASON)),
-                    _ => Some(ComparisonEnd::failed(
+                    (State::Cancelled, _) => Some(ComparisonEnd::of_failure(CANCELLED_REASON)),
+                    _ => Some(ComparisonEnd::of_failure(
                         run.reason.as_deref().unwrap_or("the run ended"),
                     )),
                 };
@@ -412,7 +412,7 @@ impl RunClaim {
         })
         .await?;
         if reads_all && state == State::Succeeded {
-            self.put_right().await?;
+            self.resolve_fixed_failures().await?;
         }
         Ok(())
     }

@@ -569,7 +569,7 @@ pub async fn cancel_run(cx: &Cx, id: Uuid) -> Result<Run> {
                     run.cancelling = true;
                 } else {
                     (run.state, run.finished_at, run.target) = (State::Cancelled, Some(now), None);
-                    let end = ComparisonEnd::failed(CANCELLED_REASON);
+                    let end = ComparisonEnd::of_failure(CANCELLED_REASON);
                     let reading = (run.connection_id, run.id);
                     compared = comparison::close_waiting(tx, reading, &end).await?;
                 }

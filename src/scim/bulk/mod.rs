@@ -158,7 +158,7 @@ impl<'a> ScimBulkRun<'a> {
     async fn execute_step(&mut self, step: PlanStep) -> Result<()> {
         let at = step.position();
         let Some(operation) = self.operations.get(at) else { return Ok(()) };
-        if let Some(told) = self.deferred.as_ref().and_then(|deferred| deferred.told(at)) {
+        if let Some(told) = self.deferred.as_ref().and_then(|deferred| deferred.outcome_at(at)) {
             let told = ScimBulkOutcome::from_told(told);
             // An operation in two parts comes here twice.
             if self.outcomes.get(at).is_some_and(Option::is_none) {
@@ -294,7 +294,7 @@ impl<'a> ScimBulkRun<'a> {
 
     /// What an earlier run wrote for the operation at this place.
     fn earlier_write(&self, at: usize) -> Option<EarlierWrite> {
-        self.deferred.as_ref()?.written(at)
+        self.deferred.as_ref()?.earlier_write_at(at)
     }
 
     async fn execute_task(&self, at: usize, task: &ScimBulkTask<'_>) -> ScimBulkOutcome {

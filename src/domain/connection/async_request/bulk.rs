@@ -80,12 +80,12 @@ impl DeferredBulk {
     }
 
     /// The result of the operation at this place, if an earlier run has told it.
-    pub fn told(&self, at: usize) -> Option<&AsyncOutcome> {
+    pub fn outcome_at(&self, at: usize) -> Option<&AsyncOutcome> {
         self.earlier.get(&at)?.told.as_ref()
     }
 
     /// What an earlier run wrote for the operation at this place.
-    pub fn written(&self, at: usize) -> Option<EarlierWrite> {
+    pub fn earlier_write_at(&self, at: usize) -> Option<EarlierWrite> {
         let kind = match self.operations.get(at)?.endpoint.as_str() {
             "Groups" => "group",
             _ => "user",

@@ -232,7 +232,7 @@ pub async fn claim_next_request(app: &Arc<App>) -> Result<Option<AsyncClaim>> {
 
 impl AsyncClaim {
     /// What to do with the request now.
-    pub async fn prepare(&self) -> Result<AsyncTurn> {
+    pub async fn prepare_turn(&self) -> Result<AsyncTurn> {
         let payload = self.unseal_payload()?;
         if self.request.tries > 1
             && !payload.is_bulk()

@@ -24,8 +24,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::destination::{
-    Destination, allow_telling, check_description, check_url, current_end, describe_destination,
-    destination_event, lock_destination, restart, save_destination, set_state, touch,
+    Destination, allow_telling, bump_version, check_description, check_url, current_end,
+    describe_destination, destination_event, lock_destination, restart_delivery, save_destination,
+    set_state,
 };
 use super::payload::ChainedEvent;
 use super::secret;
@@ -436,14 +437,14 @@ pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<Stream
                 let other_method = destination.url.is_some() != before.destination.url.is_some();
                 let now = if other_method {
                     // What waits is handed over in the new way.
-                    let now = restart(tx, &mut destination);
+                    let now = restart_delivery(tx, &mut destination);
                     destination.next_at = Some(now);
                     let text = "UPDATE delivery SET next_at = $3 WHERE organization_id = $1 \
                                 AND destination_id = $2 AND state = 'WAITING'";
                     tx.db.execute_raw(tx.statement(text, [id.into(), now.into()])).await?;
                     now
                 } else {
-                    touch(tx, &mut destination)
+                    bump_version(tx, &mut destination)
                 };
                 save_destination(tx, destination.clone()).await?;
                 save_stream(tx, stream.clone()).await?;
@@ -483,7 +484,7 @@ pub(super) async fn rotate_keys(
             Box::pin(async move {
                 let StreamOfDestination { mut destination, mut stream } =
                     lock_stream(tx, id).await?;
-                let now = touch(tx, &mut destination);
+                let now = bump_version(tx, &mut destination);
                 let all = keys::add_key(keys::stored_keys(&stream)?, key.clone(), now, overlap);
                 stream.signing_keys = json!(all);
                 destination.previous_until = (!overlap.is_zero()).then_some(now + overlap);
@@ -530,7 +531,7 @@ pub async fn set_status(
                 let (kind, now) = match status {
                     StreamStatus::Enabled => {
                         allow_telling(cx, destination.payload)?;
-                        let now = restart(tx, &mut destination);
+                        let now = restart_delivery(tx, &mut destination);
                         if destination.state == State::Disabled {
                             skip_to_end(tx, &mut destination).await?;
                         }
@@ -539,7 +540,7 @@ pub async fn set_status(
                         (EventKind::DestinationResumed, now)
                     }
                     StreamStatus::Paused | StreamStatus::Disabled => {
-                        let now = touch(tx, &mut destination);
+                        let now = bump_version(tx, &mut destination);
                         let (state, kind, code) = match status {
                             StreamStatus::Paused => {
                                 (State::Paused, EventKind::DestinationPaused, "PAUSED")
