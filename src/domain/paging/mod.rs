@@ -119,6 +119,8 @@ pub struct ListCursor {
     pub total: Option<u64>,
 }
 
+/// Where the page of a cursor is: at the beginning, after or before the row of an id, or, where the
+/// rows are sorted, from the row of a number on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorPlace {
     Beginning,
@@ -480,7 +482,7 @@ fn matching_clause<M>(
         text.push_str(&format!(" AND ({condition})"));
     }
     for narrowing in selection.narrow {
-        let condition = narrowing.condition(table.name, cx.backend(), sql);
+        let condition = narrowing.write_condition(table.name, cx.backend(), sql);
         text.push_str(&format!(" AND {condition}"));
     }
     Ok(text)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Failure, State};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
+/// An event about a failure, with what changed.
 pub fn failure_event(
     kind: EventKind,
     failure: &Failure,
@@ -27,6 +28,7 @@ pub fn failure_event(
     }
 }
 
+/// A new failure. The event names no person.
 pub fn failure_opened_event(failure: &Failure, at: DateTime<Utc>) -> NewEvent {
     let told = json!({
         "operation": failure.operation, "cause": failure.cause.to_value(), "reason": failure.reason,
@@ -35,6 +37,7 @@ pub fn failure_opened_event(failure: &Failure, at: DateTime<Utc>) -> NewEvent {
     failure_event(EventKind::FailureOpened, failure, at, None, Some(told))
 }
 
+/// The end of a failure: it was dismissed, or resolved in some way.
 pub fn failure_finished_event(failure: &Failure, at: DateTime<Utc>) -> NewEvent {
     let kind = match failure.state {
         State::Dismissed => EventKind::FailureDismissed,

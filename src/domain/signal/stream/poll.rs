@@ -28,8 +28,9 @@ use crate::domain::signal::work::{
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
 
-/// The most tokens in one answer, and the number for a receiver that names none.
+/// The most tokens in one answer.
 pub const MAX_TOKENS: usize = 1_000;
+/// The number of tokens for a receiver that names none.
 pub const DEFAULT_TOKENS: usize = 100;
 /// Events that were handed out and wait to be acknowledged; then nothing new is handed out.
 const MAX_OUTSTANDING: u64 = 1_000;
