@@ -72,7 +72,7 @@ pub async fn run_listener(args: ListenArgs) -> Result<(), CommandError> {
     print_error(format!("receiving webhooks on http://{address}/; signatures are {verified}"));
     let router = Router::new().fallback(post(receive_message)).with_state(Arc::new(keys));
     axum::serve(listener, router)
-        .with_graceful_shutdown(server::stop_signal())
+        .with_graceful_shutdown(server::wait_for_stop_signal())
         .await
         .map_err(|error| error.to_string())?;
     Ok(())

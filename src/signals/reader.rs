@@ -143,11 +143,8 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             }
             renewed = Instant::now();
         }
-        let now = app.clock.now();
-        let turn = reader.told.values().filter_map(|told| told.window.next_turn()).min();
-        let wait = turn.map(|at| (at - now).to_std().unwrap_or_default());
-        let wait = if more { Some(Duration::ZERO) } else { wait };
-        let wait = wait.unwrap_or(RENEW_INTERVAL).clamp(Duration::from_millis(5), RENEW_INTERVAL);
+        let wait = if more { Duration::ZERO } else { reader.wait_of_next_turn() };
+        let wait = wait.clamp(Duration::from_millis(5), RENEW_INTERVAL);
         let idle = !dirty && wait >= RENEW_INTERVAL && reader.is_idle();
         idle_since = if idle { idle_since.or(Some(Instant::now())) } else { None };
         if reader.told.is_empty() || idle_since.is_some_and(|since| since.elapsed() >= IDLE_TIMEOUT)
@@ -171,15 +168,29 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             () = sleep_until(until) => {}
         }
     }
-    let drained = Instant::now() + DRAIN_LIMIT;
-    while let Ok(Some(ended)) = tokio::time::timeout_at(drained, reader.attempts.join_next()).await
-    {
-        reader.take_attempt(ended).await?;
-    }
+    reader.drain_attempts().await?;
     reader.write_down().await
 }
 
 impl LedgerReader {
+    /// Waits for the attempts that have begun, for a limited time.
+    async fn drain_attempts(&mut self) -> Result<()> {
+        let drained = Instant::now() + DRAIN_LIMIT;
+        while let Ok(Some(ended)) =
+            tokio::time::timeout_at(drained, self.attempts.join_next()).await
+        {
+            self.take_attempt(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// How long nothing is due that waits for its time.
+    fn wait_of_next_turn(&self) -> Duration {
+        let turn = self.told.values().filter_map(|told| told.window.next_turn()).min();
+        let wait = turn.map(|at| (at - self.cx().app.clock.now()).to_std().unwrap_or_default());
+        wait.unwrap_or(RENEW_INTERVAL)
+    }
+
     fn cx(&self) -> &Cx {
         self.work.cx()
     }

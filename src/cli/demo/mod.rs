@@ -106,11 +106,11 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     }));
     let story = tokio::select! {
         story = run_story(&app, &args) => story,
-        () = server::stop_signal() => Err("stopped in the middle of the story".into()),
+        () = server::wait_for_stop_signal() => Err("stopped in the middle of the story".into()),
     };
     // If its address could not be printed, there is no reason to let the server run on.
     if !args.exit && story.is_ok() && narrator::is_output_open() {
-        server::stop_signal().await;
+        server::wait_for_stop_signal().await;
     }
     drop(stop);
     let served = serving

@@ -205,8 +205,28 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
             connections: BTreeSet::new(),
         })
         .collect();
-    let mut came_or_went: Vec<(usize, Uuid, BTreeSet<Uuid>)> = Vec::new();
-    let mut edits = BTreeSet::new();
+    let named = add_named_subjects(&mut causes);
+    if !named.moves.is_empty() {
+        add_moved_members(cx, &mut causes, named.moves).await?;
+    }
+    if !named.edits.is_empty() {
+        add_interval_subjects(cx, &mut causes, &named.edits).await?;
+    }
+    Ok(causes)
+}
+
+/// What rows name without the accounts that they concern.
+#[derive(Default)]
+struct NamedMoves {
+    /// The place of a row, its group, and the members that came or went.
+    moves: Vec<(usize, Uuid, BTreeSet<Uuid>)>,
+    /// Events that may have opened or closed mappings and grants.
+    edits: BTreeSet<Uuid>,
+}
+
+/// Adds the accounts, groups and connections that the rows' subjects and values name.
+fn add_named_subjects(causes: &mut [AccessCause]) -> NamedMoves {
+    let mut named = NamedMoves::default();
     for (n, cause) in causes.iter_mut().enumerate() {
         let payload: Option<Value> =
             cause.event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -233,85 +253,94 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
                 AccessEffect::Members if payload.is_some() => {
                     let members =
                         ids("before", "members").into_iter().chain(ids("after", "members"));
-                    came_or_went.push((n, subject, members.collect()));
-                    edits.insert(cause.event.id);
+                    named.moves.push((n, subject, members.collect()));
+                    named.edits.insert(cause.event.id);
                 }
                 // The intervals of a group show which members its deletion concerned. They also
                 // replace the values of a row that an erasure emptied.
                 AccessEffect::Group | AccessEffect::Members => {
                     cause.groups.insert(subject);
-                    edits.insert(cause.event.id);
+                    named.edits.insert(cause.event.id);
                 }
                 // The reason of a mapping does not affect which accounts hold the role.
                 AccessEffect::Intervals
                     if kind == EventKind::RoleMappingUpdated
                         && payload.as_ref().is_some_and(only_reasons) => {}
                 AccessEffect::Intervals => {
-                    edits.insert(cause.event.id);
+                    named.edits.insert(cause.event.id);
                 }
             }
         }
     }
+    named
+}
+
+/// Adds the members that came or went: users of groups that give a role, and groups.
+async fn add_moved_members(
+    cx: &Cx,
+    causes: &mut [AccessCause],
+    moves: Vec<(usize, Uuid, BTreeSet<Uuid>)>,
+) -> Result<()> {
     let mut members = BTreeSet::new();
-    if !came_or_went.is_empty() {
-        let groups = came_or_went.iter().map(|(_, group, _)| *group).collect();
-        let text = format!(
-            "SELECT g.id, g.id AS event_id FROM {} WHERE ({GROUP_GIVES_ROLE})",
-            paging::each_of(cx.backend(), (1, 2), "group", "g", "id")
-        );
-        let giving: BTreeSet<Uuid> =
-            find_touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
-        for (n, _, users) in came_or_went.into_iter().filter(|(_, group, _)| giving.contains(group))
-        {
-            members.extend(users.iter().copied());
-            causes[n].users.extend(users);
+    let groups = moves.iter().map(|(_, group, _)| *group).collect();
+    let text = format!(
+        "SELECT g.id, g.id AS event_id FROM {} WHERE ({GROUP_GIVES_ROLE})",
+        paging::each_of(cx.backend(), (1, 2), "group", "g", "id")
+    );
+    let giving: BTreeSet<Uuid> =
+        find_touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
+    for (n, _, users) in moves.into_iter().filter(|(_, group, _)| giving.contains(group)) {
+        members.extend(users.iter().copied());
+        causes[n].users.extend(users);
+    }
+    if members.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "SELECT r.id, r.id AS event_id FROM {}",
+        paging::each_of(cx.backend(), (1, 2), "group", "r", "id")
+    );
+    for TouchedAccount { id, .. } in find_touched(cx, &text, &members).await? {
+        for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
+            cause.users.remove(&id);
+            cause.groups.insert(id);
         }
     }
-    if !members.is_empty() {
-        let text = format!(
-            "SELECT r.id, r.id AS event_id FROM {}",
-            paging::each_of(cx.backend(), (1, 2), "group", "r", "id")
-        );
-        for TouchedAccount { id, .. } in find_touched(cx, &text, &members).await? {
-            for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
-                cause.users.remove(&id);
-                cause.groups.insert(id);
-            }
-        }
-    }
-    if !edits.is_empty() {
-        let among = paging::in_ids(cx.backend(), 2);
-        let either = |table: &str, what: &str, condition: &str| {
-            format!(
-                "SELECT opened_by AS event_id, {what} AS id FROM {table} \
-                   WHERE organization_id = $1 AND opened_by {among} \
-                   AND {what} IS NOT NULL{condition} \
-                 UNION SELECT closed_by, {what} FROM {table} \
-                   WHERE organization_id = $1 AND closed_by {among} \
-                   AND {what} IS NOT NULL{condition}"
-            )
+    Ok(())
+}
+
+/// Adds what the mappings and grants are about that these events opened or closed.
+async fn add_interval_subjects(
+    cx: &Cx,
+    causes: &mut [AccessCause],
+    edits: &BTreeSet<Uuid>,
+) -> Result<()> {
+    let among = paging::in_ids(cx.backend(), 2);
+    let either = |table: &str, what: &str, condition: &str| {
+        format!(
+            "SELECT opened_by AS event_id, {what} AS id FROM {table} \
+               WHERE organization_id = $1 AND opened_by {among} \
+               AND {what} IS NOT NULL{condition} \
+             UNION SELECT closed_by, {what} FROM {table} \
+               WHERE organization_id = $1 AND closed_by {among} \
+               AND {what} IS NOT NULL{condition}"
+        )
+    };
+    let of_all_users = " AND match_attribute = 'EVERYBODY'";
+    let groups = find_touched(cx, &either("role_mapping", "group_id", ""), edits).await?;
+    let connections =
+        find_touched(cx, &either("role_mapping", "connection_id", of_all_users), edits).await?;
+    let users = find_touched(cx, &either("role_grant", "user_id", ""), edits).await?;
+    for cause in causes {
+        let of = |found: &[TouchedAccount]| -> Vec<Uuid> {
+            found.iter().filter(|row| row.event_id == cause.event.id).map(|row| row.id).collect()
         };
-        let of_all_users = " AND match_attribute = 'EVERYBODY'";
-        let groups = find_touched(cx, &either("role_mapping", "group_id", ""), &edits).await?;
-        let connections =
-            find_touched(cx, &either("role_mapping", "connection_id", of_all_users), &edits)
-                .await?;
-        let users = find_touched(cx, &either("role_grant", "user_id", ""), &edits).await?;
-        for cause in &mut causes {
-            let of = |found: &[TouchedAccount]| -> Vec<Uuid> {
-                found
-                    .iter()
-                    .filter(|row| row.event_id == cause.event.id)
-                    .map(|row| row.id)
-                    .collect()
-            };
-            let (groups, connections, users) = (of(&groups), of(&connections), of(&users));
-            cause.groups.extend(groups);
-            cause.connections.extend(connections);
-            cause.users.extend(users);
-        }
+        let (groups, connections, users) = (of(&groups), of(&connections), of(&users));
+        cause.groups.extend(groups);
+        cause.connections.extend(connections);
+        cause.users.extend(users);
     }
-    Ok(causes)
+    Ok(())
 }
 
 async fn find_touched(cx: &Cx, text: &str, ids: &BTreeSet<Uuid>) -> Result<Vec<TouchedAccount>> {

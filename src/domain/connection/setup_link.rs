@@ -337,6 +337,11 @@ pub(super) struct FoundLink {
 }
 
 impl FoundLink {
+    /// The link of `secret`, by [`SELECT_LINK`] or [`SELECT_SESSION`].
+    ///
+    /// # Errors
+    /// [`SetupRefused`] for an unknown secret and a suspended organization. Whether the link still
+    /// can be opened is not looked at.
     pub async fn find_by_secret(
         app: &App,
         statement: &'static str,

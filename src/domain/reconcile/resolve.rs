@@ -104,22 +104,7 @@ pub async fn resolve_finding(
 ) -> Result<Finding> {
     check_permitted(cx, choice)?;
     let reason = reason.map(|reason| check_text("reason", reason, 1_000)).transpose()?;
-    match (choice, &reason, until) {
-        (FindingDecision::Accept, None, _) => {
-            return Err(Error::invalid("reason", "say why the difference may stay"));
-        }
-        (FindingDecision::Accept, _, Some(end)) if end <= cx.requested_at => {
-            return Err(Error::invalid("until", "must be in the future"));
-        }
-        (
-            FindingDecision::Adopt | FindingDecision::Suspend | FindingDecision::Delete,
-            _,
-            Some(_),
-        ) => {
-            return Err(Error::invalid("until", "only an acceptance has an end"));
-        }
-        _ => {}
-    }
+    check_choice(cx, choice, reason.is_some(), until)?;
     let types = schema_extension::resource_types(cx).await?;
     let (reason, types) = (&reason, &types);
     cx.write(move |tx| {
@@ -162,6 +147,29 @@ pub async fn resolve_finding(
         })
     })
     .await
+}
+
+/// Refuses a decision that lacks a reason, or that has an end that it cannot have.
+fn check_choice(
+    cx: &Cx,
+    choice: FindingDecision,
+    gives_reason: bool,
+    until: Option<DateTime<Utc>>,
+) -> Result<()> {
+    match (choice, gives_reason, until) {
+        (FindingDecision::Accept, false, _) => {
+            Err(Error::invalid("reason", "say why the difference may stay"))
+        }
+        (FindingDecision::Accept, _, Some(end)) if end <= cx.requested_at => {
+            Err(Error::invalid("until", "must be in the future"))
+        }
+        (
+            FindingDecision::Adopt | FindingDecision::Suspend | FindingDecision::Delete,
+            _,
+            Some(_),
+        ) => Err(Error::invalid("until", "only an acceptance has an end")),
+        _ => Ok(()),
+    }
 }
 
 /// The account of a finding, locked, if the decision may change it.

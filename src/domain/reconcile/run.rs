@@ -376,7 +376,7 @@ async fn record_seen(
         .order_by_asc(finding::Column::Id);
     let mut known: HashMap<Vec<u8>, Finding> =
         all_locked(tx, query).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
-    let find_already_fixed = find_already_fixed(tx, run, known.values()).await?;
+    let already_fixed = find_already_fixed(tx, run, known.values()).await?;
     let now = tx.now_after(Some(run.started_at));
     renew_comparison(tx, cx, run).await?;
     let (mut written, mut fresh, mut events) = (WrittenFinding::default(), Vec::new(), Vec::new());
@@ -388,7 +388,7 @@ async fn record_seen(
                     &before,
                     run,
                     columns,
-                    (find_already_fixed.contains(&before.id), now),
+                    (already_fixed.contains(&before.id), now),
                 );
                 let reopened = before.state != State::Open && after.state == State::Open;
                 if reopened {
@@ -518,7 +518,7 @@ fn finding_after_recurrence(
     before: &Finding,
     run: &Run,
     columns: Option<&ExportColumns>,
-    (find_already_fixed, now): (bool, DateTime<Utc>),
+    (already_fixed, now): (bool, DateTime<Utc>),
 ) -> Finding {
     let mut what = found.detail.clone();
     for (name, differs) in uncompared_attributes(before, columns) {
@@ -530,7 +530,7 @@ fn finding_after_recurrence(
         State::Accepted => same && before.accepted_until.is_none_or(|end| end > now),
         // The comparison began before the decision, so it says nothing against it.
         State::Resolved
-            if before.decided_at.is_some_and(|at| at >= run.started_at) || find_already_fixed =>
+            if before.decided_at.is_some_and(|at| at >= run.started_at) || already_fixed =>
         {
             true
         }

@@ -173,21 +173,7 @@ pub async fn create_destination(
     if settings.kind == Kind::Mail {
         return Err(Error::Unsupported("destinations of this kind are not offered yet".into()));
     }
-    let mut mistakes = Mistakes::default();
-    let url = match &settings.url {
-        Some(url) => mistakes.collect(check_url(cx, url)),
-        // The receiver of a stream may poll.
-        None if settings.kind == Kind::EventStream => None,
-        None => {
-            mistakes.add(Error::broken(Rule::Required, "url", "is required"));
-            None
-        }
-    };
-    let description = mistakes.collect(check_description(&settings.description));
-    if settings.kind != Kind::EventStream && settings.stream.is_some() {
-        mistakes.add(Error::invalid("stream", "is for destinations of the kind EVENT_STREAM"));
-    }
-    mistakes.refuse_any()?;
+    let (url, description) = check_settings(cx, &settings)?;
     let id = Uuid::now_v7();
     let keys = match settings.kind {
         Kind::EventStream => {
@@ -196,7 +182,7 @@ pub async fn create_destination(
         }
         Kind::Webhook | Kind::Mail => NewKeys::Webhook(WebhookKeys::make_keys(cx, id).await?),
     };
-    let (settings, url, description) = (&settings, &url, &description.unwrap_or_default());
+    let (settings, url, description) = (&settings, &url, &description);
     let keys = &keys;
     let destination = cx
         .write(move |tx| {
@@ -213,35 +199,8 @@ pub async fn create_destination(
                 }
                 check_owner(tx, settings.owner).await?;
                 let connections = check_connections(tx, &settings.connections).await?;
-                let (cursor, now) = (current_end(tx).await?, tx.now_after(None));
-                let webhook = keys.of_webhook();
-                let row = Destination {
-                    organization_id: tx.organization(),
-                    id,
-                    kind: settings.kind,
-                    url: url.clone(),
-                    description: description.clone(),
-                    owner_user_id: settings.owner,
-                    event_kinds: names_of(&settings.event_kinds),
-                    connection_ids: connections,
-                    payload: settings.payload,
-                    state: State::Active,
-                    reason: None,
-                    message: None,
-                    state_since: now,
-                    secret: webhook.map(|keys| keys.sealed.clone()),
-                    previous_secret: None,
-                    previous_until: None,
-                    private_key: webhook.map(|keys| keys.private.clone()),
-                    public_key: webhook.map(|keys| keys.public.clone()),
-                    cursor_seq: cursor,
-                    next_at: None,
-                    last_success_at: None,
-                    version: 1,
-                    restarts: 0,
-                    created_at: now,
-                    updated_at: now,
-                };
+                let places = (connections, current_end(tx).await?);
+                let row = new_row(tx, id, settings, (url, description), keys.of_webhook(), places);
                 Entity::insert(row.clone().into_active_model())
                     .exec_without_returning(&tx.db)
                     .await?;
@@ -249,7 +208,8 @@ pub async fn create_destination(
                     stream::insert_stream(tx, stream.clone()).await?;
                 }
                 let after = Some(Value::Object(describe_destination(&row)));
-                let entry = destination_event(EventKind::DestinationCreated, &row, now, after);
+                let entry =
+                    destination_event(EventKind::DestinationCreated, &row, row.created_at, after);
                 Ok(Change::recorded(row, entry))
             })
         })
@@ -257,6 +217,64 @@ pub async fn create_destination(
     cx.app.signals.wake.notify_one();
     let secret = keys.of_webhook().map(|keys| keys.text.clone());
     Ok(ShownDestination { destination, secret })
+}
+
+/// The address and the description of a new destination.
+fn check_settings(cx: &Cx, settings: &DestinationSettings) -> Result<(Option<String>, String)> {
+    let mut mistakes = Mistakes::default();
+    let url = match &settings.url {
+        Some(url) => mistakes.collect(check_url(cx, url)),
+        // The receiver of a stream may poll.
+        None if settings.kind == Kind::EventStream => None,
+        None => {
+            mistakes.add(Error::broken(Rule::Required, "url", "is required"));
+            None
+        }
+    };
+    let description = mistakes.collect(check_description(&settings.description));
+    if settings.kind != Kind::EventStream && settings.stream.is_some() {
+        mistakes.add(Error::invalid("stream", "is for destinations of the kind EVENT_STREAM"));
+    }
+    mistakes.refuse_any()?;
+    Ok((url, description.unwrap_or_default()))
+}
+
+fn new_row(
+    tx: &Tx<'_>,
+    id: Uuid,
+    settings: &DestinationSettings,
+    (url, description): (&Option<String>, &str),
+    webhook: Option<&WebhookKeys>,
+    (connection_ids, cursor): (Value, i64),
+) -> Destination {
+    let now = tx.now_after(None);
+    Destination {
+        organization_id: tx.organization(),
+        id,
+        kind: settings.kind,
+        url: url.clone(),
+        description: description.into(),
+        owner_user_id: settings.owner,
+        event_kinds: names_of(&settings.event_kinds),
+        connection_ids,
+        payload: settings.payload,
+        state: State::Active,
+        reason: None,
+        message: None,
+        state_since: now,
+        secret: webhook.map(|keys| keys.sealed.clone()),
+        previous_secret: None,
+        previous_until: None,
+        private_key: webhook.map(|keys| keys.private.clone()),
+        public_key: webhook.map(|keys| keys.public.clone()),
+        cursor_seq: cursor,
+        next_at: None,
+        last_success_at: None,
+        version: 1,
+        restarts: 0,
+        created_at: now,
+        updated_at: now,
+    }
 }
 
 /// What the messages to a new destination are signed with.
@@ -349,8 +367,8 @@ pub(super) fn bump_version(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> 
     now
 }
 
-/// Like [`bump_version`]. What servers have delivered and not yet written down is ignored, and delivered
-/// again.
+/// Like [`bump_version`]. What servers have delivered and not yet written down is ignored, and
+/// delivered again.
 pub(super) fn restart_delivery(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     row.restarts += 1;
     bump_version(tx, row)

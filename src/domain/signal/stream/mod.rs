@@ -7,6 +7,7 @@ pub mod notice;
 pub mod poll;
 pub mod subject;
 pub mod token;
+mod update;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -16,17 +17,13 @@ use entity::destination::{Kind, Payload, State};
 use entity::event_stream::{Entity, SigningAlgorithm, SubjectFormat};
 use entity::{api_key, delivery, destination, event_stream, group, stream_subject, user};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
-};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::destination::{
-    Destination, allow_telling, bump_version, check_description, check_url, current_end,
-    describe_destination, destination_event, lock_destination, restart_delivery, save_destination,
-    set_state,
+    Destination, allow_telling, bump_version, current_end, destination_event, lock_destination,
+    restart_delivery, save_destination, set_state,
 };
 use super::payload::ChainedEvent;
 use super::secret;
@@ -34,12 +31,12 @@ use crate::auth::policy::{Action, Actor, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
-use crate::ledger;
-use crate::ledger::{EventKind, NewEvent};
+use crate::ledger::EventKind;
 use keys::StreamSigners;
 use token::{StreamView, SubjectDetails};
 
 pub use event_stream::Model as EventStream;
+pub use update::{StreamEdit, update_stream};
 
 /// The longest audience, and the longest header with which a receiver is called.
 const MAX_AUDIENCE_LENGTH: usize = 500;
@@ -80,17 +77,6 @@ impl Default for StreamSettings {
             receiver_key: None,
         }
     }
-}
-
-/// The changes of a stream; none = unchanged.
-#[derive(Debug, Clone, Default)]
-pub struct StreamEdit {
-    pub description: Option<String>,
-    /// The address of the receiver; none inside = it polls.
-    pub url: Option<Option<String>>,
-    pub push_authorization: Option<Option<String>>,
-    /// The types of events to tell; none inside = all.
-    pub events_requested: Option<Option<Vec<String>>>,
 }
 
 /// The status of a stream, as its receiver knows it.
@@ -382,90 +368,6 @@ pub async fn streams_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<EventStream>> {
     let query = cx.find::<Entity>();
     let query = query.filter(event_stream::Column::DestinationId.is_in(ids.iter().copied()));
     Ok(query.all(cx.db()).await?)
-}
-
-/// Changes the settings of a stream.
-///
-/// # Errors
-/// [`Error::NotFound`], and [`Error::Invalid`] for settings that cannot be used.
-pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<StreamOfDestination> {
-    allow_telling(cx, Payload::Reference)?;
-    let mut mistakes = Mistakes::default();
-    let description = edit.description.as_deref();
-    let description = description.map(|text| mistakes.collect(check_description(text)));
-    let url = edit.url.as_ref().map(|url| url.as_deref().map(|url| check_url(cx, url)));
-    let url = url.map(|url| mistakes.collect(url.transpose()).flatten());
-    let requested = edit.events_requested.as_ref();
-    let requested = requested.map(|names| names.as_deref().map(check_requested).transpose());
-    let requested = requested.map(|names| mistakes.collect(names).flatten());
-    let authorization = edit.push_authorization.as_ref();
-    let authorization =
-        authorization.map(|text| text.as_deref().map(check_authorization).transpose());
-    let authorization = authorization.map(|text| mistakes.collect(text).flatten());
-    mistakes.refuse_any()?;
-    let authorization = match authorization {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(text)) => Some(Some(secret::seal_secret(cx, id, text.as_bytes()).await?)),
-    };
-    let (url, requested, authorization) = (&url, &requested, &authorization);
-    let description = &description.flatten();
-    let saved = cx
-        .write(move |tx| {
-            Box::pin(async move {
-                let before = lock_stream(tx, id).await?;
-                allow_telling(cx, before.destination.payload)?;
-                let StreamOfDestination { mut destination, mut stream } = before.clone();
-                if let Some(description) = description {
-                    destination.description.clone_from(description);
-                }
-                if let Some(url) = url {
-                    destination.url.clone_from(url);
-                }
-                if let Some(requested) = requested {
-                    stream.events_requested.clone_from(requested);
-                }
-                if let Some(authorization) = authorization {
-                    stream.push_authorization.clone_from(authorization);
-                } else if destination.url != before.destination.url {
-                    // As [`forget_authorization`].
-                    stream.push_authorization = None;
-                }
-                if destination == before.destination && stream == before.stream {
-                    return Ok(Change::unchanged(before));
-                }
-                let other_method = destination.url.is_some() != before.destination.url.is_some();
-                let now = if other_method {
-                    // What waits is handed over in the new way.
-                    let now = restart_delivery(tx, &mut destination);
-                    destination.next_at = Some(now);
-                    let text = "UPDATE delivery SET next_at = $3 WHERE organization_id = $1 \
-                                AND destination_id = $2 AND state = 'WAITING'";
-                    tx.db.execute_raw(tx.statement(text, [id.into(), now.into()])).await?;
-                    now
-                } else {
-                    bump_version(tx, &mut destination)
-                };
-                save_destination(tx, destination.clone()).await?;
-                save_stream(tx, stream.clone()).await?;
-                let describe = |row: &Destination, stream: &EventStream| {
-                    let mut told = describe_destination(row);
-                    told.insert("eventTypes".into(), json!(requested_events(stream)));
-                    told
-                };
-                let (was, is) = ledger::changed_members(
-                    &describe(&before.destination, &before.stream),
-                    &describe(&destination, &stream),
-                );
-                let kind = EventKind::DestinationUpdated;
-                let entry = destination_event(kind, &destination, now, Some(is));
-                let saved = StreamOfDestination { destination, stream };
-                Ok(Change::recorded(saved, NewEvent { before: Some(was), ..entry }))
-            })
-        })
-        .await?;
-    cx.app.signals.wake.notify_one();
-    Ok(saved)
 }
 
 /// Gives a stream a new key pair. It is published at once, signs a little later, and the one before

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::domain::signal::payload::{ChainedEvent, delivery_id};
 use crate::ledger::{EventKind, SessionEffect};
 
+/// A subject comes into the feed of a stream (RFC 9967).
 pub const FEED_ADD: &str = "urn:ietf:params:scim:event:feed:add";
+/// A subject leaves the feed of a stream (RFC 9967).
 pub const FEED_REMOVE: &str = "urn:ietf:params:scim:event:feed:remove";
 const CREATE_NOTICE: &str = "urn:ietf:params:scim:event:prov:create:notice";
 const CREATE_FULL: &str = "urn:ietf:params:scim:event:prov:create:full";
@@ -23,6 +25,7 @@ const PUT_FULL: &str = "urn:ietf:params:scim:event:prov:put:full";
 const DELETE: &str = "urn:ietf:params:scim:event:prov:delete";
 const ACTIVATE: &str = "urn:ietf:params:scim:event:prov:activate";
 const DEACTIVATE: &str = "urn:ietf:params:scim:event:prov:deactivate";
+/// A deferred request of SCIM is done (RFC 9967).
 pub const ASYNC_RESPONSE: &str = "urn:ietf:params:scim:event:misc:asyncresp";
 const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 const CLAIMS_CHANGE: &str =
