@@ -366,10 +366,10 @@ pub async fn record_request(
     }
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && note.lock_facts().owner.is_none() {
-        let tenant = SignInTenant::Named(slug.to_owned());
-        let hour = request_counts::hour_of(app.clock.now());
+        let (now, tenant) = (app.clock.now(), SignInTenant::Named(slug.to_owned()));
+        let hour = request_counts::hour_of(now);
         let stranger = FailedSignIn { tenant, interface: None, source, reason: unknown, hour };
-        app.requests.note_stranger(stranger, RequestCount::single(app.clock.now(), None, None));
+        app.requests.note_stranger(stranger, RequestCount::single(now, None, None));
         return response;
     }
     if status == StatusCode::CREATED {
