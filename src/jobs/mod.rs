@@ -55,9 +55,9 @@ const SEAL_DELAY: Duration = Duration::from_millis(30);
 const SEAL_INTERVAL: Duration = Duration::from_secs(5);
 /// A subscription delivers a row that another replica sealed at most this long after.
 const LEDGER_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// A destination is told of an event that another replica sealed at most this long after.
+/// A destination receives an event that another replica sealed at most this long after.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// A receiver is told that its stream was paused or resumed at most this long after.
+/// A receiver learns that its stream was paused or resumed at most this long after.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(2);
 /// A replica that has not renewed its lease for this long no longer announces it.
 const NOTICE_LEASE: TimeDelta = TimeDelta::seconds(40);

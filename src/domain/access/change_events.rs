@@ -78,7 +78,7 @@ struct HeldRoles {
 /// returns how many events it recorded. Changes that become settled meanwhile are left for the next
 /// call.
 pub async fn announce_changes(app: &Arc<App>) -> Result<u64> {
-    let mut told = 0;
+    let mut recorded = 0;
     for organization in list_lagging(app).await? {
         let cx = Cx::system(app.clone(), organization);
         // This is read before the rows: every change up to it is visible to the reads that follow.
@@ -86,13 +86,13 @@ pub async fn announce_changes(app: &Arc<App>) -> Result<u64> {
         loop {
             let began = Instant::now();
             let Some(more) = announce_step(&cx, settled).await? else { break };
-            told += more;
+            recorded += more;
             // Clients wait for their requests, but not for this work: a pause leaves the database
             // to them.
             tokio::time::sleep(began.elapsed()).await;
         }
     }
-    Ok(told)
+    Ok(recorded)
 }
 
 /// The number of the last row of the ledger whose changes of access are recorded.
@@ -472,23 +472,23 @@ async fn write_events(
         go_on(cx, &cx.app.store.write, from, to).await?;
         return Ok(0);
     }
-    let told = &build_events(cx, causes, &moves).await?;
+    let events = &build_events(cx, causes, &moves).await?;
     let written = cx.write(move |tx| {
         Box::pin(async move {
             if !go_on(cx, &tx.db, from, to).await? {
                 return Ok(Change::unchanged(0));
             }
-            let at = tx.now_after(told.iter().map(|followed| followed.entry.at).max());
-            let users = told.iter().map(|followed| followed.entry.subject.id).collect();
+            let at = tx.now_after(events.iter().map(|followed| followed.entry.at).max());
+            let users = events.iter().map(|followed| followed.entry.subject.id).collect();
             let names = read_names(tx, &users).await?;
-            let followed = told.iter().map(|followed| {
+            let followed = events.iter().map(|followed| {
                 let name = names.get(&followed.entry.subject.id).cloned();
                 DerivedChange {
                     entry: NewEvent { at, name, ..followed.entry.clone() },
                     ..*followed
                 }
             });
-            Ok(Change::derived(told.len() as u64, followed.collect()))
+            Ok(Change::derived(events.len() as u64, followed.collect()))
         })
     });
     written.await
@@ -555,7 +555,7 @@ async fn build_events(
     let shown = |roles: &mut dyn Iterator<Item = &Uuid>| -> Vec<Value> {
         roles.map(|id| json!({ "id": id, "name": names.get(id) })).collect()
     };
-    let mut told = Vec::with_capacity(moves.len());
+    let mut events = Vec::with_capacity(moves.len());
     for ((event, user), held) in moves {
         let cause =
             causes.get(event).ok_or_else(|| Error::Internal(format!("no cause {event}")))?;
@@ -577,13 +577,13 @@ async fn build_events(
             population: 0,
             name: None,
         };
-        told.push(DerivedChange {
+        events.push(DerivedChange {
             request_id: cause.request_id,
             requested_at: cause.requested_at,
             entry,
         });
     }
-    Ok(told)
+    Ok(events)
 }
 
 /// Moves the stored place from `from` to `to`; false if it is not at `from` any more.

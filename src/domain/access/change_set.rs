@@ -391,7 +391,7 @@ fn build_change(
         })
         .collect();
     let name = name_of_edits(&done, with_people);
-    let told: Vec<Value> = done
+    let described: Vec<Value> = done
         .into_iter()
         .map(|mut entry| {
             if is_told_apart(&entry) {
@@ -410,7 +410,7 @@ fn build_change(
         connection: None,
         at,
         before: None,
-        after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
+        after: Some(json!({ "edits": described, "gained": gained, "lost": lost })),
         population: 0,
         name,
     };

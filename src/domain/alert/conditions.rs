@@ -24,17 +24,17 @@ use crate::domain::review::action_items::{ActionItem, ActionUrgency, count_with_
 use crate::error::Result;
 use crate::ledger::EventKind;
 
-/// Conditions of one rule that are told of one by one.
+/// Conditions of one rule that are reported one by one.
 pub const MAX_CONDITIONS_PER_RULE: usize = 100;
-/// So many days before its end, a token, a key or a certificate is told of.
+/// So many days before its end, a token, a key or a certificate is reported.
 const END_STAGES: [i64; 3] = [1, 7, 30];
-/// A token or a key that was not used for so long is told of.
+/// A token or a key that was not used for so long is reported.
 const UNUSED_WARNING: Duration = Duration::days(90);
 /// Within this time, deprovisionings are counted.
 const MASS_WINDOW: Duration = Duration::hours(1);
 /// No more people than this are many, whatever share they are.
 const MASS_LEAST: i64 = 10;
-/// How long an export is told of.
+/// How long an export is reported.
 const EXPORT_WINDOW: Duration = Duration::days(1);
 
 /// Something that is wrong now.
@@ -106,7 +106,7 @@ pub async fn find_conditions(
             Kind::DestinationFails => failing_destinations(cx).await?,
             Kind::RevocationNotReceived => unreceived_departures(cx, rule).await?,
         };
-        // What is said of one thing twice is told once.
+        // Two rules may find the same: it is reported once.
         let mut subjects = HashSet::new();
         of_rule.retain(|condition| subjects.insert(condition.subject.clone()));
         of_rule.truncate(MAX_CONDITIONS_PER_RULE);
@@ -466,7 +466,7 @@ mod tests {
         assert_eq!(stage(300, 1), Some(1));
         // It is over.
         assert_eq!(stage(300, 0), None);
-        // A key for a week is not told of a month before its end, nor at once.
+        // A key for a week is not reported a month before its end, nor at once.
         assert_eq!(stage(0, 7), None);
         assert_eq!(stage(1, 6), None);
         assert_eq!(stage(6, 1), Some(1));

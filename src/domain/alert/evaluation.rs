@@ -296,10 +296,10 @@ async fn resolve_alert(cx: &Cx, id: Uuid) -> Result<u64> {
                 return Ok(Change::unchanged(0));
             }
             let now = tx.now_after(Some(before.raised_at));
-            // Mail tells of the end where mail told of the beginning: an alert that comes and goes
+            // A mail reports the end if a mail reported the beginning: an alert that comes and goes
             // gets one of each a day.
-            let told = before.mail_due_at.is_some_and(|at| at >= before.raised_at);
-            let end_due_at = if told { Some(now) } else { before.end_due_at };
+            let was_mailed = before.mail_due_at.is_some_and(|at| at >= before.raised_at);
+            let end_due_at = if was_mailed { Some(now) } else { before.end_due_at };
             let row = Alert { resolved_at: Some(now), end_due_at, ..before };
             let after = json!({
                 "kind": row.kind.to_value(), "message": row.message, "raisedAt": row.raised_at,

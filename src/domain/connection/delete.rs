@@ -94,7 +94,7 @@ async fn mark_connection_deleted(
                 deleted_at: Some(now),
                 ..before
             };
-            let mut told = json!({
+            let mut details = json!({
                 "name": after.name, "tokensRevoked": tokens,
                 "mappingsRemoved": waiting,
                 "proposalsDismissed": proposals, "failuresDismissed": failures,
@@ -102,7 +102,7 @@ async fn mark_connection_deleted(
             });
             if claimed > 0 {
                 let what = if leave_behind { "membershipsKept" } else { "membershipsEnded" };
-                told[what] = claimed.into();
+                details[what] = claimed.into();
             }
             crate::domain::save_row::<connection::Entity, connection::ActiveModel>(tx, after)
                 .await?;
@@ -111,7 +111,7 @@ async fn mark_connection_deleted(
                 subject: EventSubject { kind: "connection", id },
                 connection: Some(id),
                 at: now,
-                before: Some(told),
+                before: Some(details),
                 after: None,
                 population: 0,
                 name: None,

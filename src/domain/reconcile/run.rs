@@ -237,8 +237,8 @@ pub(super) async fn open_comparison(
         return Err(Error::Busy("another reconciliation began at the same time".into()));
     }
     renew_comparison(tx, cx, &run).await?;
-    let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
-    let entry = comparison_event(EventKind::ReconciliationStarted, &run, now, told);
+    let details = json!({ "source": source.to_value(), "scope": scope.to_value() });
+    let entry = comparison_event(EventKind::ReconciliationStarted, &run, now, details);
     Ok(Change::recorded(run, entry))
 }
 

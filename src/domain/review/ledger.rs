@@ -30,11 +30,11 @@ pub fn failure_event(
 
 /// A new failure. The event names no person.
 pub fn failure_opened_event(failure: &Failure, at: DateTime<Utc>) -> NewEvent {
-    let told = json!({
+    let details = json!({
         "operation": failure.operation, "cause": failure.cause.to_value(), "reason": failure.reason,
         "field": failure.field, "userId": failure.user_id, "groupId": failure.group_id,
     });
-    failure_event(EventKind::FailureOpened, failure, at, None, Some(told))
+    failure_event(EventKind::FailureOpened, failure, at, None, Some(details))
 }
 
 /// The end of a failure: it was dismissed, or resolved in some way.
@@ -44,6 +44,6 @@ pub fn failure_finished_event(failure: &Failure, at: DateTime<Utc>) -> NewEvent 
         _ => EventKind::FailureResolved,
     };
     let resolution = failure.resolution.map(|resolution| resolution.to_value());
-    let told = json!({ "resolution": resolution, "count": failure.count });
-    failure_event(kind, failure, at, None, Some(told))
+    let details = json!({ "resolution": resolution, "count": failure.count });
+    failure_event(kind, failure, at, None, Some(details))
 }

@@ -108,8 +108,8 @@ pub(in crate::domain) async fn retry_in(tx: &Tx<'_>, id: Uuid) -> Result<(Delive
             why: "the destination has accepted it: destinationReplay sends it again".into(),
         });
     }
-    let told = [destination::State::Active, destination::State::Failing];
-    if !told.contains(&destination.state) {
+    let active = [destination::State::Active, destination::State::Failing];
+    if !active.contains(&destination.state) {
         return Err(Error::Held {
             reason: RefusalReason::Finished,
             why: "its destination gets no events now: resume it first (destinationResume)".into(),

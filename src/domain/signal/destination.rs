@@ -43,9 +43,9 @@ pub struct DestinationSettings {
     pub description: String,
     /// The account that answers for it.
     pub owner: Option<Uuid>,
-    /// The events that it is told of; empty = all.
+    /// The events that it receives; empty = all.
     pub event_kinds: Vec<EventKind>,
-    /// The connections whose events it is told of; empty = all events.
+    /// The connections whose events it receives; empty = all events.
     pub connections: Vec<Uuid>,
     pub payload: Payload,
     /// The settings of a stream of security event tokens; none = the usual ones.
@@ -111,13 +111,13 @@ fn names_of(kinds: &[EventKind]) -> Value {
     json!(names)
 }
 
-/// The events that a destination is told of; empty = all.
+/// The events that a destination receives; empty = all.
 pub fn event_kinds(row: &Destination) -> Vec<EventKind> {
     let names = row.event_kinds.as_array().into_iter().flatten();
     names.filter_map(|name| EventKind::parse(name.as_str()?)).collect()
 }
 
-/// The connections whose events a destination is told of; empty = all events.
+/// The connections whose events a destination receives; empty = all events.
 pub fn connection_ids(row: &Destination) -> Vec<Uuid> {
     let ids = row.connection_ids.as_array().into_iter().flatten();
     ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
@@ -153,13 +153,13 @@ async fn check_owner(tx: &Tx<'_>, owner: Option<Uuid>) -> Result<()> {
     }
 }
 
-/// Where the ledger ends now: a new destination is told of what comes after.
+/// Where the ledger ends now: a new destination receives what comes after.
 pub(super) async fn current_end(tx: &Tx<'_>) -> Result<i64> {
     let head = tx.find::<ledger_head::Entity>().one(&tx.db).await?;
     Ok(head.map_or(0, |head| head.seq))
 }
 
-/// Makes a destination, which is told of the events from now on. Returns its secret, which is shown
+/// Makes a destination, which receives the events from now on. Returns its secret, which is shown
 /// only now.
 ///
 /// # Errors
@@ -566,7 +566,7 @@ async fn dismiss_failures(tx: &Tx<'_>, destination: Uuid, now: DateTime<Utc>) ->
 /// destination whatever its filter says.
 ///
 /// # Errors
-/// [`Error::Held`] for a destination that is told nothing now.
+/// [`Error::Held`] for a destination that receives nothing now.
 pub async fn test_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
     cx.allow(Action::WriteConnection, None)?;
     cx.write(move |tx| {

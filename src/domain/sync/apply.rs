@@ -142,14 +142,14 @@ async fn perform_step(cx: &Cx, step: SyncStep, pass: &mut ListPass) -> Result<Op
         StepAction::UpdateUser { here, document, .. } => {
             // Like a PUT, except that a source without `active` neither suspends nor reactivates
             // the account.
-            let told = |active: bool| {
+            let edited = |active: bool| {
                 let mut attributes = document.attributes.clone();
                 if !attributes.keys().any(|name| name.eq_ignore_ascii_case("active")) {
                     attributes.insert("active".into(), active.into());
                 }
                 attributes
             };
-            of_user(user::change_user(cx, here.id, |user, _| Ok(Some(told(user.active)))).await?)
+            of_user(user::change_user(cx, here.id, |user, _| Ok(Some(edited(user.active)))).await?)
         }
         StepAction::CreateGroup { document, members } => {
             let members = members.iter().map(Uuid::to_string).collect();

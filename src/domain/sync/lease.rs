@@ -401,8 +401,8 @@ impl RunClaim {
         crate::domain::save_row::<sync_run::Entity, sync_run::ActiveModel>(tx, run).await?;
         let mut change = Change::recorded((), entry);
         let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
-        let told = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
-        change.followed.extend(told);
+        let followed = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
+        change.followed.extend(followed);
         Ok(change)
     }
 

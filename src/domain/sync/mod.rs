@@ -583,8 +583,9 @@ pub async fn cancel_run(cx: &Cx, id: Uuid) -> Result<Run> {
                 let entry = run_event(EventKind::SyncRunCancelled, &run, now, json!({}));
                 let mut change = Change::recorded(run, entry);
                 let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
-                let told = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
-                change.followed.extend(told);
+                let followed =
+                    compared.map(|entry| DerivedChange { request_id, requested_at, entry });
+                change.followed.extend(followed);
                 Ok(change)
             })
         })

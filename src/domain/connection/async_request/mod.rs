@@ -388,7 +388,7 @@ impl AsyncClaim {
 /// name a person.
 fn describe_outcome(txn: &str, method: &str, endpoint: &str, outcome: &AsyncOutcome) -> Value {
     let status = outcome.status.to_string();
-    let mut told = json!({
+    let mut details = json!({
         "txn": txn, "method": method, "status": status, "endpoint": endpoint,
         "resourceId": outcome.resource, "version": outcome.version, "location": outcome.location,
     });
@@ -399,7 +399,7 @@ fn describe_outcome(txn: &str, method: &str, endpoint: &str, outcome: &AsyncOutc
         if let Some(scim_type) = &outcome.scim_type {
             response["scimType"] = scim_type.clone().into();
         }
-        told["response"] = response;
+        details["response"] = response;
     }
-    told
+    details
 }

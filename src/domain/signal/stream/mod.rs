@@ -486,7 +486,7 @@ async fn skip_to_end(tx: &Tx<'_>, row: &mut Destination) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Limited`] for a receiver that asks too often, [`Error::Held`] for
-/// a stream that is told nothing now.
+/// a stream that receives nothing now.
 pub async fn verify_stream(cx: &Cx, id: Uuid, state: Option<&str>) -> Result<()> {
     find_received(cx, id).await?;
     if let Some(state) = state

@@ -261,7 +261,7 @@ impl PollCollector<'_> {
         Ok(count)
     }
 
-    /// Notes which tokens an event has that was pushed before, or is to be told again.
+    /// Notes which tokens an event has that was pushed before, or is to be handed out again.
     async fn note_numbers(&self, delivery: Uuid, drafts: &[TokenDraft]) -> Result<()> {
         let text = "UPDATE delivery SET acknowledged = $3 WHERE organization_id = $1 AND id = $2 \
                     AND state = 'WAITING'";

@@ -39,7 +39,7 @@ const ACCOUNT_PURGED: &str = "https://schemas.openid.net/secevent/risc/event-typ
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 const STREAM_UPDATED: &str = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated";
 
-/// The types of events of SCIM that can be told.
+/// The types of events of SCIM that a stream can carry.
 pub const SCIM_EVENTS: [&str; 12] = [
     FEED_ADD,
     FEED_REMOVE,
@@ -54,7 +54,7 @@ pub const SCIM_EVENTS: [&str; 12] = [
     DEACTIVATE,
     ASYNC_RESPONSE,
 ];
-/// The other types of events that can be told.
+/// The other types of events that a stream can carry.
 const ACCOUNT_EVENTS: [&str; 6] = [
     SESSION_REVOKED,
     CLAIMS_CHANGE,
@@ -286,7 +286,7 @@ fn list_statements(
         });
         TokenStatement::of(account, SESSION_REVOKED, content)
     };
-    // What is told of keys stands last, so that the other tokens of an event keep their numbers.
+    // Tokens about keys stand last, so that the other tokens of an event keep their numbers.
     let ended_keys = || {
         let with_keys = possible_key_owners(event).into_iter().filter(|owner| {
             // Where nothing was read, there may be keys.
@@ -317,14 +317,15 @@ fn list_statements(
             describe_change(stream, user, &values, document()),
         ],
         EventKind::UserDeleted => {
-            let mut told = vec![
+            let mut statements = vec![
                 TokenStatement::of(user, DELETE, json!({})),
                 revoked(),
                 TokenStatement::of(account, ACCOUNT_DISABLED, json!({})),
             ];
             let keys = values["before"]["apiKeysEnded"].as_array();
-            told.extend(keys.filter(|keys| !keys.is_empty()).map(|_| key_change(account, event)));
-            told
+            statements
+                .extend(keys.filter(|keys| !keys.is_empty()).map(|_| key_change(account, event)));
+            statements
         }
         EventKind::UserPurged => {
             vec![TokenStatement::of(account, ACCOUNT_PURGED, json!({})), revoked()]
@@ -374,10 +375,10 @@ fn list_statements(
             let after = &values["after"];
             let endpoint = if after["subjectKind"] == "group" { "Groups" } else { "Users" };
             let subject = after["subjectId"].as_str().and_then(|id| id.parse().ok());
-            let told = subject.map(|id| {
+            let statement = subject.map(|id| {
                 TokenStatement::of(TokenSubject::Resource(endpoint, id), name, json!({}))
             });
-            told.into_iter().collect()
+            statement.into_iter().collect()
         }
         _ => Vec::new(),
     }

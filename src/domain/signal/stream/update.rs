@@ -122,9 +122,9 @@ async fn write_edit(
     save_destination(tx, destination.clone()).await?;
     save_stream(tx, stream.clone()).await?;
     let describe = |row: &Destination, stream: &EventStream| {
-        let mut told = describe_destination(row);
-        told.insert("eventTypes".into(), json!(requested_events(stream)));
-        told
+        let mut details = describe_destination(row);
+        details.insert("eventTypes".into(), json!(requested_events(stream)));
+        details
     };
     let (was, is) = ledger::changed_members(
         &describe(&before.destination, &before.stream),
