@@ -41,7 +41,7 @@ use crate::scim::ScimReplayOutcome;
 use crate::scim_client::ReadAttemptEnd;
 use crate::sign_in::{graph, saml};
 use crate::trace_context::job_span;
-use crate::{ledger, scim_client, signals};
+use crate::{event_delivery, ledger, scim_client};
 
 use driver::{ClaimedWork, ItemOutcome, Tasks};
 use task::{AtStop, PeriodicTask, QueueTask};
@@ -144,7 +144,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "deliver events",
         "finds the organizations whose destinations are to be told of events, and begins to",
         SIGNAL_POLL_INTERVAL,
-        |app| Box::pin(signals::find_due_organizations(app)),
+        |app| Box::pin(event_delivery::find_due_organizations(app)),
     )
     .activated_by(
         "this server has sealed events, or a destination changed",
@@ -156,7 +156,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "announce stream status",
         "tells receivers of security event tokens that their stream was paused or resumed",
         NOTICE_INTERVAL,
-        |app| Box::pin(signals::send_status_notices(app)),
+        |app| Box::pin(event_delivery::send_status_notices(app)),
     )
     .one_at_a_time(NOTICE_LEASE),
     PeriodicTask::new(
