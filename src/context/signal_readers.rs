@@ -1,4 +1,4 @@
-//! The workers of this server that tell the destinations of organizations of events.
+//! The workers of this server that deliver events to the destinations of organizations.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-/// What a worker is told: how far the ledger of its organization goes, and a number that changes
+/// What a worker has to know: how far the ledger of its organization goes, and a number that changes
 /// with the settings of its destinations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReaderNews {
@@ -17,7 +17,7 @@ pub struct ReaderNews {
 /// The workers of this server, one for each organization that it works for.
 #[derive(Debug, Default)]
 pub struct SignalReaders {
-    /// Wakes the search for organizations with something to tell.
+    /// Wakes the search for organizations with something to deliver.
     pub wake: Notify,
     running: Mutex<HashMap<Uuid, watch::Sender<ReaderNews>>>,
 }
@@ -42,7 +42,7 @@ impl SignalReaders {
         }
     }
 
-    /// What a new worker of an organization is told from now on.
+    /// The news for a new worker of an organization, from now on.
     pub fn begin(&self, organization: Uuid, news: ReaderNews) -> watch::Receiver<ReaderNews> {
         let (sender, receiver) = watch::channel(news);
         self.lock_running().insert(organization, sender);

@@ -52,7 +52,7 @@ impl AttemptOutcome {
         self.status == Some(410)
     }
 
-    /// How the list of attempts tells it.
+    /// The entry in the list of attempts.
     pub fn to_log_entry(&self, at: chrono::DateTime<chrono::Utc>) -> Value {
         json!({
             "at": at, "status": self.status, "latencyMs": self.latency_ms(),

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::http_client::GuardedClient;
 
 /// Tells the workers of this server how far their ledgers go, and begins to work for the
-/// organizations that have something to tell and no worker on any server.
+/// organizations that have something to deliver and no worker on any server.
 pub async fn find_due_organizations(app: &Arc<App>) -> Result<()> {
     let now = app.clock.now();
     for known in work::list_signal_organizations(app).await? {

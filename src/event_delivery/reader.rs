@@ -90,8 +90,8 @@ struct LedgerReader {
     head: i64,
 }
 
-/// Tells the destinations of an organization until there is nothing to tell, the lease is lost or
-/// the server stops.
+/// Delivers to the destinations of an organization until there is nothing to deliver, the lease is
+/// lost or the server stops.
 pub(super) async fn tell_destinations(work: SignalWork, news: watch::Receiver<ReaderNews>) {
     let organization = work.cx().organization();
     // The server stays until the lease has ended, too.
@@ -185,7 +185,7 @@ impl LedgerReader {
         Ok(())
     }
 
-    /// How long nothing is due that waits for its time.
+    /// How long to wait until the next delivery is due.
     fn wait_of_next_turn(&self) -> Duration {
         let turn = self.destinations.values().filter_map(|active| active.window.next_turn()).min();
         let wait = turn.map(|at| (at - self.cx().app.clock.now()).to_std().unwrap_or_default());
@@ -321,7 +321,7 @@ impl LedgerReader {
         active.row.state_since = now;
         match self.work.note_failing(destination, version, change.as_deref()).await {
             Ok(true) => Ok(()),
-            // Its settings have changed, or it was deleted: the news tell of it.
+            // Its settings have changed, or it was deleted: the next news lead to that.
             Ok(false) | Err(Error::NotFound(_)) => {
                 self.destinations.remove(&destination);
                 Ok(())
