@@ -1,5 +1,5 @@
 //! What the head of a request says of its caller, the same for all interfaces: the bearer token,
-//! the id, the address, and the caller that an API key stands for.
+//! the cookies, the id, the address, and the caller that an API key stands for.
 //!
 //! What must never enter: how an interface answers.
 
@@ -29,6 +29,15 @@ pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 pub fn parse_bearer(value: &str) -> Option<&str> {
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
+}
+
+/// The values of the cookies with this name, in the order of the request (RFC 6265 section 5.4).
+pub fn find_cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).filter_map(move |pair| {
+        let (known, value) = pair.trim().split_once('=')?;
+        (known == name).then_some(value)
+    })
 }
 
 /// The id of a request in the ledger and the log: the client's, if it is a UUID, or else a new one.
@@ -80,4 +89,24 @@ pub async fn authenticate_api_key(
     }
     // A session of the console has what the person's roles give now.
     console_session::limit_to_roles(cx).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_by_their_name() {
+        let mut headers = HeaderMap::new();
+        for line in ["a=1; mark=first;other-mark=x", "mark=se=cond; mark ; MARK=3", "mark="] {
+            headers.append(header::COOKIE, line.parse().unwrap());
+        }
+        headers.append(header::COOKIE, HeaderValue::from_bytes(b"mark=\xff").unwrap());
+        let found = |name| find_cookies(&headers, name).collect::<Vec<_>>();
+        assert_eq!(found("mark"), ["first", "se=cond", ""]);
+        assert_eq!(found("a"), ["1"]);
+        assert!(found("b").is_empty());
+    }
 }

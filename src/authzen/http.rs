@@ -134,7 +134,7 @@ impl From<Error> for DecisionFailure {
         let status = match &error {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) | Error::Held { .. } => StatusCode::FORBIDDEN,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::NotFound(_) | Error::NotFoundInList { .. } => StatusCode::NOT_FOUND,
             Error::Invalid { .. }
             | Error::Several(_)
             | Error::InEdit { .. }

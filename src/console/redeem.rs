@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +14,7 @@ use super::link_request::LinkRequest;
 use crate::context::App;
 use crate::domain::access::console_link;
 use crate::domain::access::console_link::LinkRefused;
+use crate::request_head;
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "console link";
@@ -50,10 +51,8 @@ pub async fn redeem_console_link(
 /// Whether a request comes from the browser in which a sign-in made the link of this code.
 fn has_browser_mark(app: &App, headers: &HeaderMap, code: &str) -> bool {
     let mark = console_link::browser_mark(code);
-    let wanted = (console_link::mark_cookie_name(app), mark.as_str());
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';'));
-    pairs.any(|pair| pair.trim().split_once('=') == Some(wanted))
+    let mut marks = request_head::find_cookies(headers, console_link::mark_cookie_name(app));
+    marks.any(|known| known == mark)
 }
 
 fn describe_refusal(refused: &LinkRefused, request_id: uuid::Uuid) -> ConsoleFailure {

@@ -25,6 +25,8 @@ pub const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
 const WARN_ABOVE: TimeDelta = TimeDelta::seconds(1);
 /// How far the clock may be behind the floor before writes are refused.
 const MAX_BEHIND: TimeDelta = TimeDelta::seconds(10);
+/// The largest correction for which the time stands still, in microseconds.
+const MAX_STANDSTILL_MICROS: i64 = 2_000_000;
 /// Measurements when a server starts; the fastest one counts.
 const FIRST_SAMPLES: u32 = 3;
 /// A newer settled instant is stored when it is this much later than the stored one.
@@ -42,6 +44,9 @@ pub struct Clock {
     /// The database's time at the anchor, in microseconds; [`UNKNOWN_REFERENCE`] where the
     /// machine's clock counts.
     reference_micros: AtomicI64,
+    /// The time does not show an instant before this one, in microseconds: what it showed when it
+    /// was corrected.
+    shown_micros: AtomicI64,
     /// No change has an instant up to this one, in microseconds.
     floor_micros: AtomicI64,
     /// The newest instant that is known to be stored as settled, in microseconds.
@@ -66,6 +71,7 @@ impl Default for Clock {
             skew_micros: AtomicI64::new(0),
             anchor: Instant::now(),
             reference_micros: AtomicI64::new(UNKNOWN_REFERENCE),
+            shown_micros: AtomicI64::new(0),
             floor_micros: AtomicI64::new(0),
             mark_micros: AtomicI64::new(0),
             warnings: Mutex::default(),
@@ -83,7 +89,10 @@ impl Clock {
     pub fn now(&self) -> DateTime<Utc> {
         let now = match self.reference_micros.load(Ordering::Relaxed) {
             UNKNOWN_REFERENCE => self.system_now(),
-            reference => instant_of(reference + self.since_anchor(Instant::now())),
+            reference => {
+                let measured = reference + self.since_anchor(Instant::now());
+                instant_of(measured.max(self.shown_micros.load(Ordering::Relaxed)))
+            }
         };
         now + self.advanced_by()
     }
@@ -169,7 +178,17 @@ impl Clock {
         if known == UNKNOWN_REFERENCE
             || (measured - known).unsigned_abs() > half.as_micros() as u64 + 1_000
         {
-            self.reference_micros.store(measured, Ordering::Relaxed);
+            // A small correction makes the time stand still, and not go back: what had ended by
+            // plan would not have ended a moment later. After a large one, the floor decides.
+            let back = known.saturating_sub(measured);
+            let held = if known != UNKNOWN_REFERENCE && back <= MAX_STANDSTILL_MICROS {
+                let shown = known + self.since_anchor(Instant::now());
+                shown.max(self.shown_micros.load(Ordering::Relaxed))
+            } else {
+                0
+            };
+            self.shown_micros.store(held, Ordering::SeqCst);
+            self.reference_micros.store(measured, Ordering::SeqCst);
         }
     }
 }
@@ -383,5 +402,32 @@ impl App {
     /// The time by which leases are taken and judged.
     pub fn database_time(&self) -> DatabaseTime {
         DatabaseTime::new(self.store.backend(), self.clock.now(), self.clock.advanced_by())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Learns that the database's clock shows `ahead` more than the clock does, or less.
+    fn learn(clock: &Clock, ahead: TimeDelta) {
+        let now = Instant::now();
+        clock.learn_database_time(now, now, clock.now() + ahead);
+    }
+
+    #[test]
+    fn small_corrections_never_go_back() {
+        let clock = Clock::default();
+        let now = Instant::now();
+        clock.learn_database_time(now, now, DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
+        let first = clock.now();
+        learn(&clock, TimeDelta::seconds(-1));
+        let held = clock.now();
+        assert!(held >= first && held - first < TimeDelta::milliseconds(900), "{held} {first}");
+        // It is not ahead for long: what was measured counts again as soon as it is later.
+        learn(&clock, TimeDelta::seconds(60));
+        assert!(clock.now() - first > TimeDelta::seconds(50));
+        learn(&clock, TimeDelta::hours(-1));
+        assert!(clock.now() < first, "after a large correction the floor decides");
     }
 }

@@ -28,6 +28,18 @@ impl Mistakes {
         }
     }
 
+    /// Refuses the input if a mistake was found; then also for what `more` finds, which is told
+    /// later if it is alone, together with whatever is found then.
+    ///
+    /// # Errors
+    /// As [`Mistakes::refuse_any`].
+    pub fn refuse_with<T>(mut self, more: Result<T>) -> Result<()> {
+        if !self.found.is_empty() {
+            self.collect(more);
+        }
+        self.refuse_any()
+    }
+
     /// Refuses the input if a mistake was found.
     ///
     /// # Errors
@@ -71,4 +83,39 @@ pub fn all<T>(parts: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     let values = parts.into_iter().filter_map(|part| mistakes.collect(part)).collect();
     mistakes.refuse_any()?;
     Ok(values)
+}
+
+/// What a check makes of each entry of a list, or the mistakes in all of them, each with its place.
+///
+/// # Errors
+/// Those of the entries, as [`Mistakes::refuse_any`] puts them together.
+pub fn each<T, R>(
+    list: &'static str,
+    entries: &[T],
+    mut check: impl FnMut(&T) -> Result<R>,
+) -> Result<Vec<R>> {
+    all(entries
+        .iter()
+        .enumerate()
+        .map(|(place, entry)| check(entry).map_err(|error| error.at_place(list, place))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Noun;
+
+    #[test]
+    fn entries_of_lists_name_their_places() {
+        let checked = each("emails", &["a", "", "c", ""], |email| {
+            if email.is_empty() { Err(Error::invalid("emails", "is empty")) } else { Ok(()) }
+        });
+        let Err(Error::Several(found)) = checked else { panic!("{checked:?}") };
+        let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["emails.1: is empty", "emails.3: is empty"]);
+        let inner = Error::invalid("name", "is empty").at_place("attributes", 2);
+        assert_eq!(inner.to_string(), "attributes.2.name: is empty");
+        let missing = Error::not_found(Noun::Role).at_place("roles", 1);
+        assert!(matches!(missing, Error::NotFoundInList { list: "roles", place: 1, .. }));
+    }
 }

@@ -20,6 +20,9 @@ pub enum Error {
     /// The object does not exist, or the caller may not see it: both give the same answer.
     #[error("{0} was not found")]
     NotFound(Noun),
+    /// An object that a list of the input names does not exist, or the caller may not see it.
+    #[error("{noun} was not found")]
+    NotFoundInList { noun: Noun, list: &'static str, place: usize },
     /// Another live object already has this value.
     #[error("{field} is already in use")]
     Taken { field: &'static str },
@@ -210,7 +213,7 @@ impl Error {
     /// A stable code of what went wrong, as the request log and the review queue have it.
     pub fn reason(&self) -> RefusalReason {
         match self {
-            Self::NotFound(_) => RefusalReason::NotFound,
+            Self::NotFound(_) | Self::NotFoundInList { .. } => RefusalReason::NotFound,
             Self::Taken { .. } => RefusalReason::Taken,
             Self::Stale { .. } => RefusalReason::Stale,
             Self::Invalid { rule: Rule::Length, .. } => RefusalReason::TooLong,
@@ -247,6 +250,7 @@ impl Error {
     pub fn is_mistake(&self) -> bool {
         match self {
             Self::NotFound(_)
+            | Self::NotFoundInList { .. }
             | Self::Taken { .. }
             | Self::Stale { .. }
             | Self::Invalid { .. }
@@ -286,6 +290,35 @@ impl Error {
     /// The caller lacks this permission; `why` says it in words.
     pub fn lacks_permission(permission: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
         Self::Forbidden(Denial { why: why.into(), permission: Some(permission) })
+    }
+
+    /// The same mistake, in one entry of the list that it is about. It is told of its field, which
+    /// is the list itself or a field of the entry.
+    pub fn at_place(self, list: &'static str, place: usize) -> Self {
+        match self {
+            Self::NotFound(noun) => Self::NotFoundInList { noun, list, place },
+            Self::Invalid { rule, field, why } if field == list => {
+                Self::Invalid { rule, field: format!("{list}.{place}").into(), why }
+            }
+            Self::Invalid { rule, field, why } => {
+                Self::Invalid { rule, field: format!("{list}.{place}.{field}").into(), why }
+            }
+            Self::Several(errors) => {
+                Self::Several(errors.into_iter().map(|error| error.at_place(list, place)).collect())
+            }
+            error => error,
+        }
+    }
+
+    /// The same mistakes; those in the list `list` are about its entry at `place`.
+    pub fn name_place(self, list: &'static str, place: usize) -> Self {
+        match self {
+            Self::Invalid { ref field, .. } if field == list => self.at_place(list, place),
+            Self::Several(errors) => Self::Several(
+                errors.into_iter().map(|error| error.name_place(list, place)).collect(),
+            ),
+            error => error,
+        }
     }
 
     /// The object was not found in the caller's organization.

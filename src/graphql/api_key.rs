@@ -6,7 +6,7 @@ use entity::api_key as stored;
 use uuid::Uuid;
 
 use super::loaders::{self, UserId};
-use super::permission::{Permission, needs};
+use super::permission::{Permission, find_platform_admin, name_platform_admin, needs};
 use super::user::UserObject;
 use crate::domain::access::api_key;
 use crate::domain::access::api_key::{KeyEdit, KeyOwner};
@@ -199,7 +199,7 @@ impl ApiKeyUpdateInput {
     /// The UUID of the key, and its edit as the domain takes it.
     fn into_edit(self) -> Result<(Uuid, KeyEdit)> {
         let mut mistakes = Mistakes::default();
-        let id = mistakes.collect(relay::parse_input_id(NodeKind::ApiKey, &self.id, Noun::ApiKey));
+        let id = relay::parse_input_id(NodeKind::ApiKey, &self.id, Noun::ApiKey);
         let name = mistakes.collect(relay::refuse_null("name", self.name)).flatten();
         let end = mistakes.collect(relay::refuse_null("expiresAt", self.expires_at)).flatten();
         let user =
@@ -207,8 +207,9 @@ impl ApiKeyUpdateInput {
         let subject =
             mistakes.collect(relay::refuse_null("ownerSubject", self.owner_subject)).flatten();
         let owner = mistakes.collect(parse_owner(user.as_ref(), subject)).flatten();
-        mistakes.refuse_any()?;
-        Ok((id.unwrap_or_default(), KeyEdit { name, expires_at: end, owner }))
+        mistakes.refuse_with(id)?;
+        let id = relay::parse_possible_id(NodeKind::ApiKey, &self.id);
+        Ok((id, KeyEdit { name, expires_at: end, owner }))
     }
 }
 
@@ -219,7 +220,7 @@ fn parse_owner(user: Option<&ID>, subject: Option<String>) -> Result<Option<KeyO
             Err(Error::invalid("ownerSubject", "cannot be given together with ownerUserId"))
         }
         (Some(id), None) => {
-            Ok(Some(KeyOwner::Account(relay::parse_input_id(NodeKind::User, id, Noun::Owner)?)))
+            Ok(Some(KeyOwner::Account(relay::parse_possible_id(NodeKind::User, id))))
         }
         (None, Some(subject)) => Ok(Some(KeyOwner::Subject(subject))),
         (None, None) => Ok(None),
@@ -238,13 +239,18 @@ impl ApiKeyMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The key to issue.")] input: ApiKeyIssueInput,
     ) -> Result<Option<ApiKeyIssuePayload>> {
+        let place = find_platform_admin(&input.permissions);
         let permissions = input.permissions.into_iter().map(Into::into).collect();
         let cx = relay::cx(ctx)?;
         let done = async {
-            let owner = parse_owner(input.owner_user_id.as_ref(), input.owner_subject)?;
-            api_key::issue_to(cx, &input.name, permissions, input.expires_at, owner).await
+            let (name, end) = (&input.name, input.expires_at);
+            let owner = match parse_owner(input.owner_user_id.as_ref(), input.owner_subject) {
+                Ok(owner) => owner,
+                error => mistakes::both(error, api_key::check_texts(cx, name, end))?.0,
+            };
+            api_key::issue_to(cx, name, permissions, end, owner).await
         };
-        let done = done.await;
+        let done = name_platform_admin(done.await, "permissions", place);
         let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         let (api_key, secret) = done.map(|issued| (issued.key.into(), issued.secret)).unzip();
         Ok(Some(ApiKeyIssuePayload { api_key, secret, user_errors }))

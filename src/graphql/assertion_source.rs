@@ -7,7 +7,7 @@ use entity::assertion_source as stored;
 use entity::connection::Provider;
 use uuid::Uuid;
 
-use super::permission::{Permission, needs};
+use super::permission::{Permission, find_platform_admin, needs};
 use super::saml_source::{SamlSource, SamlSourceInput, SamlSourceUpdateInput};
 use crate::auth::policy::Permissions;
 use crate::context::Cx;
@@ -484,6 +484,17 @@ impl ClaimRulesInput {
 }
 
 impl AssertionSourceInput {
+    /// The list that names the permission which no sign-in gives, and the place in it.
+    pub(super) fn platform_admin_place(&self) -> (&'static str, Option<usize>) {
+        match self {
+            Self::Oidc(input) => {
+                let given = input.console_permissions.as_deref();
+                ("consolePermissions", given.and_then(find_platform_admin))
+            }
+            Self::Saml(input) => ("saml.consolePermissions", input.platform_admin_place()),
+        }
+    }
+
     /// The settings as the domain takes them.
     pub(super) fn into_settings(
         self,
@@ -626,6 +637,19 @@ impl OidcSourceUpdateInput {
 
 fn to_permissions(permissions: Vec<Permission>) -> Permissions {
     permissions.into_iter().map(Into::into).collect()
+}
+
+impl AssertionSourceUpdateInput {
+    /// The list that names the permission which no sign-in gives, and the place in it.
+    pub(super) fn platform_admin_place(&self) -> (&'static str, Option<usize>) {
+        match self {
+            Self::Oidc(input) => {
+                let given = input.console_permissions.value();
+                ("consolePermissions", given.and_then(|list| find_platform_admin(list)))
+            }
+            Self::Saml(input) => ("saml.consolePermissions", input.platform_admin_place()),
+        }
+    }
 }
 
 /// The changes as the domain takes them; none = nothing is to change.

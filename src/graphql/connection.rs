@@ -19,7 +19,7 @@ use super::loaders::{
     UserCountOf,
 };
 use super::order::{ListOrder, ScimTokenOrder, SyncRunOrder};
-use super::permission::{Permission, needs};
+use super::permission::{Permission, name_platform_admin, needs};
 use super::reconcile::ReconciliationSchedule;
 use super::scim_endpoints::ScimEndpoints;
 use super::scim_token::{ScimToken, ScimTokenFilter};
@@ -647,6 +647,8 @@ impl ConnectionMutation {
         #[graphql(desc = "The connection to create.")] input: ConnectionCreateInput,
     ) -> Result<Option<ConnectionCreatePayload>> {
         let cx = relay::cx(ctx)?;
+        let given = input.assertion.as_ref();
+        let (list, place) = given.map_or(("", None), AssertionSourceInput::platform_admin_place);
         let done = async {
             let mut input = input;
             if let Some(assertion) = &mut input.assertion {
@@ -655,7 +657,8 @@ impl ConnectionMutation {
             let (settings, source) = input.into_settings()?;
             connection::create_connection(cx, settings, source).await
         };
-        ConnectionCreatePayload::from_result(done.await, FIELD_MAP)
+        let done = name_platform_admin(done.await, list, place);
+        ConnectionCreatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Changes a connection's settings.
@@ -667,6 +670,9 @@ impl ConnectionMutation {
     ) -> Result<Option<ConnectionUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let expected = relay::to_version(input.expected_version);
+        let given = input.assertion.value();
+        let (list, place) =
+            given.map_or(("", None), AssertionSourceUpdateInput::platform_admin_place);
         let done = async {
             let mut input = input;
             if let MaybeUndefined::Value(assertion) = &mut input.assertion {
@@ -675,7 +681,8 @@ impl ConnectionMutation {
             let (id, settings, source) = input.into_settings()?;
             connection::update_connection(cx, id, settings, source, expected).await
         };
-        ConnectionUpdatePayload::from_result(done.await, FIELD_MAP)
+        let done = name_platform_admin(done.await, list, place);
+        ConnectionUpdatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Activates a connection: its requests are served (again).

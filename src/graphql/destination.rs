@@ -442,16 +442,14 @@ mutation_payloads! {
 }
 
 fn to_kinds(actions: Option<Vec<EventAction>>) -> Result<Vec<EventKind>> {
-    let kinds = actions.unwrap_or_default().into_iter().map(|action| {
+    mistakes::each("eventActions", &actions.unwrap_or_default(), |action| {
         let why = "OTHER stands for events that have no name here";
         action.event_kind().ok_or_else(|| Error::invalid("eventActions", why))
-    });
-    kinds.collect()
+    })
 }
 
-fn parse_connections(ids: Option<Vec<ID>>) -> Result<Vec<uuid::Uuid>> {
-    let parse = |id: ID| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection);
-    ids.unwrap_or_default().into_iter().map(parse).collect()
+fn parse_connections(ids: Option<Vec<ID>>) -> Vec<uuid::Uuid> {
+    relay::parse_listed_ids(NodeKind::IdentitySource, &ids.unwrap_or_default())
 }
 
 fn or_empty<T>(value: MaybeUndefined<Vec<T>>) -> Option<Option<Vec<T>>> {
@@ -465,15 +463,10 @@ fn or_empty<T>(value: MaybeUndefined<Vec<T>>) -> Option<Option<Vec<T>>> {
 impl DestinationCreateInput {
     fn into_settings(self) -> Result<DestinationSettings> {
         let mut mistakes = Mistakes::default();
-        let owner = self.owner_user_id;
-        let owner =
-            owner.map(|id| relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).transpose();
-        let owner = mistakes.collect(owner).flatten();
-        let receiver = self.receiver_key_id.as_ref().map(parse_receiver_key).transpose();
-        let receiver = mistakes.collect(receiver).flatten();
+        let owner = self.owner_user_id.map(|id| relay::parse_possible_id(NodeKind::User, &id));
+        let receiver = self.receiver_key_id.as_ref().map(parse_receiver_key);
         let event_kinds = mistakes.collect(to_kinds(self.event_actions)).unwrap_or_default();
-        let connections =
-            mistakes.collect(parse_connections(self.connection_ids)).unwrap_or_default();
+        let connections = parse_connections(self.connection_ids);
         mistakes.refuse_any()?;
         let (kind, payload) = (self.kind.into(), self.payload.into());
         let (url, description) = (self.url, self.description);
@@ -497,22 +490,19 @@ impl DestinationCreateInput {
 impl DestinationUpdateInput {
     fn into_edit(self) -> Result<(uuid::Uuid, DestinationEdit)> {
         let mut mistakes = Mistakes::default();
-        let id = relay::parse_input_id(NodeKind::Destination, &self.id, Noun::Destination);
-        let id = mistakes.collect(id).unwrap_or_default();
+        let id = relay::parse_possible_id(NodeKind::Destination, &self.id);
         let owner = match self.owner_user_id {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(None),
-            MaybeUndefined::Value(id) => {
-                mistakes.collect(relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).map(Some)
-            }
+            MaybeUndefined::Value(id) => Some(Some(relay::parse_possible_id(NodeKind::User, &id))),
         };
         let receiver_key = match self.receiver_key_id {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(None),
-            MaybeUndefined::Value(id) => mistakes.collect(parse_receiver_key(&id)).map(Some),
+            MaybeUndefined::Value(id) => Some(Some(parse_receiver_key(&id))),
         };
         let kinds = or_empty(self.event_actions).map(to_kinds).transpose();
-        let connections = or_empty(self.connection_ids).map(parse_connections).transpose();
+        let connections = or_empty(self.connection_ids).map(parse_connections);
         let edit = DestinationEdit {
             url: mistakes.collect(relay::refuse_null("url", self.url)).flatten(),
             description: mistakes
@@ -520,7 +510,7 @@ impl DestinationUpdateInput {
                 .flatten(),
             owner,
             event_kinds: mistakes.collect(kinds).flatten(),
-            connections: mistakes.collect(connections).flatten(),
+            connections,
             payload: mistakes
                 .collect(relay::refuse_null("payload", self.payload))
                 .flatten()
@@ -532,8 +522,8 @@ impl DestinationUpdateInput {
     }
 }
 
-fn parse_receiver_key(id: &ID) -> Result<uuid::Uuid> {
-    relay::parse_input_id(NodeKind::ApiKey, id, Noun::ApiKey)
+fn parse_receiver_key(id: &ID) -> uuid::Uuid {
+    relay::parse_possible_id(NodeKind::ApiKey, id)
 }
 
 fn parse_destination(id: &ID) -> Result<uuid::Uuid> {

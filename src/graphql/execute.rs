@@ -74,7 +74,7 @@ impl RequestError {
         let status = match error {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::NotFound(_) | Error::NotFoundInList { .. } => StatusCode::NOT_FOUND,
             Error::Held { reason: RefusalReason::OrganizationSuspended, .. } => {
                 StatusCode::FORBIDDEN
             }

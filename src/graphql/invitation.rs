@@ -370,9 +370,24 @@ mutation_payloads! {
     InvitationAcceptPayload,
 }
 
-fn parse_ids(kind: NodeKind, ids: Option<&[ID]>, noun: Noun) -> Result<Vec<Uuid>> {
-    let ids = ids.unwrap_or_default().iter();
-    ids.map(|id| relay::parse_input_id(kind, id, noun)).collect()
+/// The UUIDs of a list that is given to several people: what is malformed is told once.
+fn parse_shared_ids(
+    kind: NodeKind,
+    list: &'static str,
+    ids: Option<&[ID]>,
+    noun: Noun,
+) -> Result<Vec<Uuid>> {
+    mistakes::each(list, ids.unwrap_or_default(), |id| relay::parse_input_id(kind, id, noun))
+}
+
+fn check_addresses(emails: &[String]) -> Result<()> {
+    if emails.is_empty() {
+        return Err(Error::broken(Rule::Required, "emails", "must name at least one"));
+    }
+    if emails.len() > MAX_BATCH {
+        return Err(Error::broken(Rule::TooMany, "emails", format!("must be at most {MAX_BATCH}")));
+    }
+    Ok(())
 }
 
 /// Invites one person; returns the invitation and the address of its page.
@@ -397,14 +412,12 @@ impl InvitationMutation {
         #[graphql(desc = "The person, and what to give.")] input: InvitationCreateInput,
     ) -> Result<Option<InvitationCreatePayload>> {
         let done = async {
-            let (roles, groups) = mistakes::both(
-                parse_ids(NodeKind::Role, input.roles.as_deref(), Noun::Role),
-                parse_ids(NodeKind::Group, input.groups.as_deref(), Noun::Group),
-            )?;
+            let (roles, groups) =
+                (input.roles.unwrap_or_default(), input.groups.unwrap_or_default());
             let new = NewInvitation {
                 email: input.email,
-                roles,
-                groups,
+                roles: relay::parse_listed_ids(NodeKind::Role, &roles),
+                groups: relay::parse_listed_ids(NodeKind::Group, &groups),
                 expires_at: input.expires_at,
                 access_expires_at: input.access_expires_at,
                 reason: input.reason,
@@ -425,18 +438,16 @@ impl InvitationMutation {
         #[graphql(desc = "The people, and what to give.")] input: InvitationsCreateInput,
     ) -> Result<Option<InvitationsCreatePayload>> {
         let cx = relay::cx(ctx)?;
+        let (roles, groups) = (input.roles.as_deref(), input.groups.as_deref());
         let checked = mistakes::both(
-            parse_ids(NodeKind::Role, input.roles.as_deref(), Noun::Role),
-            parse_ids(NodeKind::Group, input.groups.as_deref(), Noun::Group),
+            check_addresses(&input.emails),
+            mistakes::both(
+                parse_shared_ids(NodeKind::Role, "roles", roles, Noun::Role),
+                parse_shared_ids(NodeKind::Group, "groups", groups, Noun::Group),
+            ),
         );
-        let checked = checked.and_then(|given| {
-            if input.emails.len() <= MAX_BATCH {
-                return Ok(given);
-            }
-            Err(Error::broken(Rule::TooMany, "emails", format!("must be at most {MAX_BATCH}")))
-        });
         let (given, whole_errors) = relay::split_user_errors(checked, FIELD_MAP)?;
-        let Some((roles, groups)) = given else {
+        let Some(((), (roles, groups))) = given else {
             return Ok(Some(InvitationsCreatePayload { invited: None, user_errors: whole_errors }));
         };
         let mut invited = Vec::new();

@@ -18,6 +18,9 @@ pub const MAX_DECISIONS: usize = 1_000;
 /// How many are decided at the same time.
 const MAX_CONCURRENT: usize = 8;
 
+/// What a filter was to find. [`FieldMap`]s of these mutations name the filter for it.
+pub const FILTERED: Noun = Noun::Named("anything that matches the filter");
+
 /// Things that were left as they were, for the same reason.
 #[derive(SimpleObject)]
 pub struct SkippedItems {
@@ -42,17 +45,20 @@ pub struct ManyOutcome {
     pub user_errors: Vec<UserError>,
 }
 
-/// A thing to decide about: its id as the client gave it, and its UUID if it is one.
+/// A thing to decide about: its id as the client gave it, where in the list it stands, if there is
+/// one, and its UUID if it is one.
 #[derive(Debug)]
 pub struct ManyItem {
     id: ID,
+    place: Option<usize>,
     uuid: Option<Uuid>,
 }
 
 /// The things that a call names, by their ids or by a filter: exactly one of them.
 ///
 /// # Errors
-/// [`Error::Invalid`] unless one is given, and for more than [`MAX_DECISIONS`] ids.
+/// [`Error::Invalid`] unless one is given, for no ids and for more than [`MAX_DECISIONS`];
+/// [`Error::NotFound`] with [`FILTERED`] if nothing matches the filter.
 pub async fn collect_items<F, L>(
     kind: NodeKind,
     ids: Option<Vec<ID>>,
@@ -66,17 +72,26 @@ where
         (Some(ids), None) if ids.len() > MAX_DECISIONS => {
             Err(Error::broken(Rule::TooMany, "ids", format!("must be at most {MAX_DECISIONS}")))
         }
+        (Some(ids), None) if ids.is_empty() => {
+            Err(Error::broken(Rule::Required, "ids", "must name at least one"))
+        }
         (Some(ids), None) => {
             let mut known = HashSet::new();
-            let given = ids.into_iter().filter(|id| known.insert(id.to_string()));
-            Ok(given.map(|id| ManyItem { uuid: relay::parse_id_of_kind(kind, &id), id }).collect())
+            let given = ids.into_iter().enumerate().filter(|(_, id)| known.insert(id.to_string()));
+            let item = |(place, id)| {
+                let uuid = relay::parse_id_of_kind(kind, &id);
+                ManyItem { id, place: Some(place), uuid }
+            };
+            Ok(given.map(item).collect())
         }
         (None, Some(filter)) => {
             let found = list(filter).await?;
-            Ok(found
-                .into_iter()
-                .map(|uuid| ManyItem { id: relay::global_id(kind, uuid), uuid: Some(uuid) })
-                .collect())
+            if found.is_empty() {
+                return Err(Error::not_found(FILTERED));
+            }
+            let item =
+                |uuid| ManyItem { id: relay::global_id(kind, uuid), place: None, uuid: Some(uuid) };
+            Ok(found.into_iter().map(item).collect())
         }
         _ => Err(Error::invalid("ids", "give exactly one of ids and filter")),
     }
@@ -96,21 +111,25 @@ pub async fn decide_each<D>(
 where
     D: Future<Output = Result<()>>,
 {
-    let items = items
-        .and_then(|items| if items.is_empty() { Err(Error::not_found(noun)) } else { Ok(items) });
     let items = match relay::split_user_errors(items, map)? {
         (Some(items), _) => items,
         (None, user_errors) => {
             return Ok(ManyOutcome { done: None, skipped: Vec::new(), user_errors });
         }
     };
-    let decisions = items.into_iter().map(|ManyItem { id, uuid }| {
+    let decisions = items.into_iter().map(|ManyItem { id, place, uuid }| {
         let decision = uuid.map(&decide);
         async move {
             let decided = match decision {
                 Some(decision) => decision.await,
                 None => Err(Error::not_found(noun)),
             };
+            let decided = decided.map_err(|error| match (error, place) {
+                (Error::NotFound(noun), Some(place)) => {
+                    Error::not_found(noun).at_place("ids", place)
+                }
+                (error, _) => error,
+            });
             (id, decided)
         }
     });

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::failure::{FailureFilter, FailureFix};
 use super::list_filter::AdoptionProposalFilter;
-use super::many::{MAX_DECISIONS, ManyOutcome, SkippedItems, collect_items, decide_each};
+use super::many::{FILTERED, MAX_DECISIONS, ManyOutcome, SkippedItems, collect_items, decide_each};
 use super::permission::{Permission, needs};
 use super::reconcile::{FindingChoice, FindingFilter};
 use crate::context::Cx;
@@ -19,10 +19,14 @@ use crate::error::{Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-const FAILURES: FieldMap =
-    FieldMap { nouns: &[(Noun::Failure, "ids")], fields: &[("search", "filter.search")] };
-const FINDINGS: FieldMap = FieldMap { nouns: &[(Noun::Finding, "ids")], fields: &[] };
-const PROPOSALS: FieldMap = FieldMap { nouns: &[(Noun::Proposal, "ids")], fields: &[] };
+const FAILURES: FieldMap = FieldMap {
+    nouns: &[(Noun::Failure, "ids"), (FILTERED, "filter")],
+    fields: &[("search", "filter.search")],
+};
+const FINDINGS: FieldMap =
+    FieldMap { nouns: &[(Noun::Finding, "ids"), (FILTERED, "filter")], fields: &[] };
+const PROPOSALS: FieldMap =
+    FieldMap { nouns: &[(Noun::Proposal, "ids"), (FILTERED, "filter")], fields: &[] };
 
 /// The states of failures that have not ended.
 const UNFINISHED: [review::State; 2] = [review::State::Open, review::State::Retrying];

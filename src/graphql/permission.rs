@@ -53,3 +53,20 @@ pub enum Permission {
 /// authenticated caller may select it.
 #[TypeDirective(location = "FieldDefinition")]
 pub fn needs(permission: Option<Permission>) {}
+
+/// Where a list names the permission that nothing in one organization can carry.
+pub fn find_platform_admin(list: &[Permission]) -> Option<usize> {
+    list.iter().position(|permission| *permission == Permission::PlatformAdmin)
+}
+
+/// Gives a mistake in a list of permissions its place: the domain takes a set.
+pub fn name_platform_admin<T>(
+    done: crate::error::Result<T>,
+    list: &'static str,
+    place: Option<usize>,
+) -> crate::error::Result<T> {
+    match place {
+        Some(place) => done.map_err(|error| error.name_place(list, place)),
+        None => done,
+    }
+}

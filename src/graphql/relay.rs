@@ -68,6 +68,17 @@ pub fn parse_input_id(kind: NodeKind, id: &ID, noun: Noun) -> Result<Uuid> {
     parse_id_of_kind(kind, id).ok_or_else(|| Error::not_found(noun))
 }
 
+/// The UUIDs that a list of an input names. An id that is malformed or of another type becomes one
+/// that no object has: the domain misses it at its place, together with whatever else it finds.
+pub fn parse_listed_ids(kind: NodeKind, ids: &[ID]) -> Vec<Uuid> {
+    ids.iter().map(|id| parse_possible_id(kind, id)).collect()
+}
+
+/// The same for a single id, where the domain reports it together with other mistakes.
+pub fn parse_possible_id(kind: NodeKind, id: &ID) -> Uuid {
+    parse_id_of_kind(kind, id).unwrap_or(Uuid::nil())
+}
+
 /// The most ids that a filter names.
 pub const MAX_FILTER_IDS: usize = 100;
 /// The longest text that a filter looks for.
@@ -373,7 +384,7 @@ pub fn public_message(error: &Error, request_id: Uuid) -> (ErrorCode, String) {
     let code = match error {
         Error::Unauthenticated(_) => ErrorCode::Unauthenticated,
         Error::Forbidden(_) => ErrorCode::Forbidden,
-        Error::NotFound(_) => ErrorCode::NotFound,
+        Error::NotFound(_) | Error::NotFoundInList { .. } => ErrorCode::NotFound,
         Error::Invalid { .. }
         | Error::Unsupported(_)
         | Error::Several(_)

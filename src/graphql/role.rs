@@ -194,7 +194,7 @@ impl RoleUpdateInput {
     /// The UUID of the role, and its settings as the domain takes them.
     fn into_settings(self) -> Result<(Uuid, role::RoleSettings)> {
         let mut mistakes = Mistakes::default();
-        let id = mistakes.collect(relay::parse_input_id(NodeKind::Role, &self.id, Noun::Role));
+        let id = relay::parse_input_id(NodeKind::Role, &self.id, Noun::Role);
         let settings = role::RoleSettings {
             name: mistakes.collect(relay::refuse_null("name", self.name)).flatten(),
             description: self.description.into(),
@@ -206,8 +206,8 @@ impl RoleUpdateInput {
                 .collect(relay::refuse_null("management", self.management))
                 .flatten(),
         };
-        mistakes.refuse_any()?;
-        Ok((id.unwrap_or_default(), settings))
+        mistakes.refuse_with(id)?;
+        Ok((relay::parse_possible_id(NodeKind::Role, &self.id), settings))
     }
 }
 

@@ -154,7 +154,13 @@ impl RoleGrantMutation {
         #[graphql(desc = "The grant to create.")] input: RoleGrantCreateInput,
     ) -> Result<Option<RoleGrantCreatePayload>> {
         let cx = relay::cx(ctx)?;
-        let done = async { role_grant::create_grant(cx, input.into_new_grant()?).await };
+        let new = role_grant::NewGrant {
+            user: relay::parse_possible_id(NodeKind::User, &input.user_id),
+            role: relay::parse_possible_id(NodeKind::Role, &input.role_id),
+            reason: input.reason,
+            expires_at: input.expires_at,
+        };
+        let done = async { role_grant::create_grant(cx, new).await };
         RoleGrantCreatePayload::from_result(done.await, FIELD_MAP)
     }
 
@@ -167,7 +173,7 @@ impl RoleGrantMutation {
     ) -> Result<Option<RoleGrantUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
-            let id = relay::parse_input_id(NodeKind::RoleGrant, &input.id, Noun::Grant)?;
+            let id = relay::parse_possible_id(NodeKind::RoleGrant, &input.id);
             let edit = role_grant::GrantEdit {
                 reason: input.reason.into(),
                 expires_at: input.expires_at.into(),

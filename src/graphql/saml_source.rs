@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::loaders;
 use super::loaders::MetadataRefreshOf;
-use super::permission::{Permission, needs};
+use super::permission::{Permission, find_platform_admin, needs};
 use super::user_error::UserErrorReason;
 use crate::auth::policy::Action;
 use crate::context::Cx;
@@ -524,6 +524,11 @@ async fn read_input(
 }
 
 impl SamlSourceInput {
+    /// Where it names the permission that no sign-in gives.
+    pub(super) fn platform_admin_place(&self) -> Option<usize> {
+        self.console_permissions.as_deref().and_then(find_platform_admin)
+    }
+
     /// Reads the metadata, and makes our own key.
     pub(super) async fn prepare(&mut self, cx: &Cx) -> Result<()> {
         let metadata = read_input(cx, &self.metadata, self.entity_id.as_deref()).await?;
@@ -566,6 +571,11 @@ impl SamlSourceInput {
 }
 
 impl SamlSourceUpdateInput {
+    /// Where it names the permission that no sign-in gives.
+    pub(super) fn platform_admin_place(&self) -> Option<usize> {
+        self.console_permissions.value().and_then(|list| find_platform_admin(list))
+    }
+
     /// Reads the metadata, if they are given.
     pub(super) async fn prepare(&mut self, cx: &Cx) -> Result<()> {
         if let MaybeUndefined::Value(metadata) = &self.metadata {

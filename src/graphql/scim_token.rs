@@ -274,11 +274,7 @@ impl TokenMutation {
         let cx = relay::cx(ctx)?;
         let scopes = input.scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
         let done = async {
-            let id = relay::parse_input_id(
-                NodeKind::IdentitySource,
-                &input.connection_id,
-                Noun::Connection,
-            )?;
+            let id = relay::parse_possible_id(NodeKind::IdentitySource, &input.connection_id);
             scim_token::issue_token(cx, id, scopes, input.expires_at).await
         };
         build_issue_payload(done.await)

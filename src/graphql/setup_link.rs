@@ -10,7 +10,7 @@ use super::loaders::{self, ConnectionId, ScimTokenId};
 use super::permission::{Permission, needs};
 use super::scim_token::ScimToken;
 use crate::domain::connection::setup_link;
-use crate::error::{Noun, Result, mistakes};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
@@ -161,7 +161,11 @@ impl SetupLinkMutation {
         let id =
             relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
         let done = async {
-            let (cx, id) = mistakes::both(relay::cx_with_reason(ctx, input.reason.as_deref()), id)?;
+            let mut mistakes = Mistakes::default();
+            let cx = mistakes.collect(relay::cx_with_reason(ctx, input.reason.as_deref()));
+            mistakes.refuse_with(id)?;
+            let cx = cx.ok_or_else(|| Error::Internal("a reason was lost".into()))?;
+            let id = relay::parse_possible_id(NodeKind::IdentitySource, &input.connection_id);
             let issued = setup_link::create_link(&cx, id, input.expires_at).await?;
             let url = issued.url(&cx.app);
             Ok((issued.link, url))

@@ -428,15 +428,32 @@ impl FieldMap {
         self.fields.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
     }
 
+    /// The dotted path that a name of the domain stands for. A mistake in an entry of a list is
+    /// named `list.place`, perhaps with more behind it: the list may have another name here.
+    fn place_of(self, name: &str) -> String {
+        if let Some(field) = self.find_field(name) {
+            return field.to_owned();
+        }
+        let mut dots = name.match_indices('.').map(|(at, _)| at);
+        let in_list = dots.find_map(|at| {
+            let (list, rest) = (name.get(..at)?, name.get(at..)?);
+            let is_place = rest.get(1..)?.starts_with(|c: char| c.is_ascii_digit());
+            let field = self.find_field(list).filter(|_| is_place)?;
+            Some(format!("{field}{rest}"))
+        });
+        in_list.unwrap_or_else(|| name.to_owned())
+    }
+
     /// The parts of the path below `input` to what the error is about.
     fn path_of(self, error: &Error) -> Vec<String> {
         let name = match error {
-            Error::NotFound(noun) => self.find_noun(*noun).unwrap_or_default(),
-            Error::Taken { field } => self.find_field(field).unwrap_or(field),
-            Error::Stale { .. } => "expectedVersion",
-            Error::Held { reason: RefusalReason::PreviewStale, .. } => "previewId",
-            Error::Invalid { field, .. } => self.find_field(field).unwrap_or(field),
-            _ => "",
+            Error::NotFound(noun) => self.find_noun(*noun).unwrap_or_default().to_owned(),
+            Error::NotFoundInList { list, place, .. } => self.place_of(&format!("{list}.{place}")),
+            Error::Taken { field } => self.place_of(field),
+            Error::Stale { .. } => "expectedVersion".to_owned(),
+            Error::Held { reason: RefusalReason::PreviewStale, .. } => "previewId".to_owned(),
+            Error::Invalid { field, .. } => self.place_of(field),
+            _ => String::new(),
         };
         name.split('.').filter(|part| !part.is_empty()).map(Into::into).collect()
     }
@@ -474,7 +491,7 @@ fn collect_user_errors(
             let prefix: Vec<String> = prefix.iter().cloned().chain(steps).collect();
             return collect_user_errors(*error, map, &[], &prefix, into);
         }
-        Error::NotFound(_) => UserErrorCode::NotFound,
+        Error::NotFound(_) | Error::NotFoundInList { .. } => UserErrorCode::NotFound,
         Error::Taken { .. } => UserErrorCode::Taken,
         Error::Stale { .. } | Error::Held { reason: RefusalReason::PreviewStale, .. } => {
             UserErrorCode::Stale
@@ -527,8 +544,10 @@ pub fn split_edit_errors<T>(
 mod tests {
     use super::*;
 
-    const MAP: FieldMap =
-        FieldMap { nouns: &[(Noun::Role, "roleId")], fields: &[("baseUrl", "pull.baseUrl")] };
+    const MAP: FieldMap = FieldMap {
+        nouns: &[(Noun::Role, "roleId")],
+        fields: &[("baseUrl", "pull.baseUrl"), ("saml.audiences", "assertion.saml.audiences")],
+    };
 
     fn paths(error: Error, edits: &[EditField]) -> Vec<Vec<String>> {
         let (done, mistakes) = split_edit_errors(Err::<(), _>(error), MAP, edits).unwrap();
@@ -550,6 +569,21 @@ mod tests {
             expected.map(|path| path.iter().map(|s| s.to_string()).collect::<Vec<_>>())
         );
         assert_eq!(found[2], ["input", "name"]);
+    }
+
+    #[test]
+    fn entries_of_lists_keep_their_paths() {
+        let several = Error::Several(vec![
+            Error::not_found(Noun::Role).at_place("roles", 2),
+            Error::invalid("saml.audiences", "is empty").at_place("saml.audiences", 0),
+            Error::invalid("name", "is empty").at_place("attributes", 11),
+        ]);
+        let expected = [
+            vec!["input", "roles", "2"],
+            vec!["input", "assertion", "saml", "audiences", "0"],
+            vec!["input", "attributes", "11", "name"],
+        ];
+        assert_eq!(paths(several, &[]), expected);
     }
 
     #[test]

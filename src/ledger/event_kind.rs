@@ -118,6 +118,8 @@ macro_rules! with_event_kinds {
             ConsoleLinkCreated = "console_link.created",
             /// A console link opened a session; `apiKeyId` names its key.
             ConsoleLinkRedeemed = "console_link.redeemed",
+            /// A console link was closed before it was opened.
+            ConsoleLinkClosed = "console_link.closed",
             /// A link was made with which a customer's IT administrator sets up a connection.
             SetupLinkCreated = "setup_link.created",
             /// A setup link was opened; `scimTokenId` names the token that this issued, if any.
@@ -465,6 +467,7 @@ impl EventKind {
             | Self::ApiKeyRevoked
             | Self::ConsoleLinkCreated
             | Self::ConsoleLinkRedeemed
+            | Self::ConsoleLinkClosed
             | Self::SetupLinkCreated
             | Self::SetupLinkRedeemed
             | Self::SetupLinkRevoked
@@ -647,6 +650,7 @@ impl EventKind {
             | Self::EvidenceExported
             | Self::ConsoleLinkCreated
             | Self::ConsoleLinkRedeemed
+            | Self::ConsoleLinkClosed
             | Self::SetupLinkCreated
             | Self::SetupLinkRedeemed
             | Self::SetupLinkRevoked

@@ -259,8 +259,8 @@ fn wants_member_names(projection: &Projection) -> bool {
     !projection.only.is_empty()
 }
 
-/// The tag of an answer with a group and these members. Who is a member changes the group's version;
-/// what a member is called does not.
+/// The tag of an answer with a group and these members. Who is a member changes the version of the
+/// group; what a member is called does not.
 fn group_tag(group: &Group, members: &[NamedMember], projection: &Projection) -> EntityTag {
     if !wants_member_names(projection) {
         return EntityTag::of_version(group.version);

@@ -405,7 +405,7 @@ impl From<Error> for ScimFailure {
         };
         let status = match &error {
             Error::Several(_) | Error::InEdit { .. } => StatusCode::BAD_REQUEST,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::NotFound(_) | Error::NotFoundInList { .. } => StatusCode::NOT_FOUND,
             Error::Taken { .. } => StatusCode::CONFLICT,
             Error::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,

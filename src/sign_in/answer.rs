@@ -74,7 +74,7 @@ impl From<Error> for SignInFailure {
         let status = match &error {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::NotFound(_) | Error::NotFoundInList { .. } => StatusCode::NOT_FOUND,
             Error::Held { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Invalid { .. }
             | Error::Several(_)

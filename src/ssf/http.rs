@@ -155,7 +155,7 @@ impl From<Error> for StreamFailure {
         let status = match &error {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::NotFound(_) | Error::NotFoundInList { .. } => StatusCode::NOT_FOUND,
             Error::Held { .. } | Error::Taken { .. } => StatusCode::CONFLICT,
             Error::Invalid { .. }
             | Error::Several(_)

@@ -261,7 +261,7 @@ async fn inviter_must_hold_what_it_gives() {
     let refused =
         world.graphql(CREATE, json!({ "e": "x@example.org", "g": [owned.to_string()] })).await;
     let error = &refused["data"]["invitationCreate"]["userErrors"][0];
-    assert_eq!(error["path"], json!(["input", "groups"]), "{refused:#}");
+    assert_eq!(error["path"], json!(["input", "groups", "0"]), "{refused:#}");
     world.end().await;
 }
 

@@ -50,7 +50,7 @@ async fn failures_are_decided_together() {
     let dismiss = "mutation($ids: [ID!], $f: FailureFilter) { failuresDismiss(input: { ids: $ids, \
                    filter: $f, reason: \"old\" }) { doneCount skipped { reason count } \
                    userErrors { code } } }";
-    for wrong in [json!({}), json!({ "ids": [all[2]], "f": {} })] {
+    for wrong in [json!({}), json!({ "ids": [all[2]], "f": {} }), json!({ "ids": [] })] {
         let refused = world.graphql(dismiss, wrong).await;
         let payload = &refused["data"]["failuresDismiss"];
         assert_eq!(payload["doneCount"], Value::Null, "{refused:#}");
@@ -70,6 +70,29 @@ async fn failures_are_decided_together() {
     assert_eq!(dismissed["data"]["failuresDismiss"], expected, "{dismissed:#}");
     let again = world.graphql(dismiss, json!({ "f": {} })).await;
     assert_eq!(again["data"]["failuresDismiss"]["userErrors"][0]["code"], "NOT_FOUND");
+    // What names nothing says so where the client wrote it.
+    let told = "mutation($ids: [ID!], $f: FailureFilter) { failuresDismiss(input: { ids: $ids, \
+                filter: $f, reason: \"old\" }) { doneCount userErrors { code reason path message } } }";
+    for (given, code, reason, path, says) in [
+        (json!({ "f": {} }), "NOT_FOUND", "NOT_FOUND", json!(["input", "filter"]), "the filter"),
+        (json!({ "ids": [] }), "INVALID", "REQUIRED", json!(["input", "ids"]), "at least one"),
+        (
+            json!({ "ids": ["nothing", all[0]] }),
+            "NOT_FOUND",
+            "NOT_FOUND",
+            json!(["input", "ids", "0"]),
+            "the failure",
+        ),
+    ] {
+        let answer = world.graphql(told, given).await;
+        let mistake = &answer["data"]["failuresDismiss"]["userErrors"][0];
+        assert_eq!(
+            (&mistake["code"], &mistake["reason"], &mistake["path"]),
+            (&json!(code), &json!(reason), &path),
+            "{answer:#}"
+        );
+        assert!(mistake["message"].as_str().unwrap().contains(says), "{answer:#}");
+    }
     // Each has an event of its own.
     for (action, count) in
         [("failure.assigned", 4), ("failure.resolved", 2), ("failure.dismissed", 2)]

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::normalize_from;
+use super::{canonical_value, normalize_from};
 use crate::error::InvalidInput;
-use crate::schema::ResourceType;
+use crate::schema::{MemberMeaning, ResourceType};
 
 /// The most mistakes that are listed.
 const MAX_MISTAKES: usize = 20;
@@ -30,13 +30,39 @@ pub fn find_mistakes(
             body.insert(field.to_string(), "x".into());
             filled.push(field);
         } else {
-            found.push(mistake);
+            match mistakes_in_list(ty, &body, &field) {
+                places if places.is_empty() => found.push(mistake),
+                places => found.extend(places.into_iter().take(MAX_MISTAKES - found.len())),
+            }
             if !take_field(&mut body, &field) {
                 break;
             }
         }
     }
     found
+}
+
+/// The mistakes in the elements of the list that `field` is about, each with its place behind the
+/// name of the list. None if it is no list, or if only the list as a whole is wrong.
+fn mistakes_in_list(
+    ty: &ResourceType,
+    body: &Map<String, Value>,
+    field: &str,
+) -> Vec<InvalidInput> {
+    let outer = field.split('.').next().unwrap_or_default();
+    let given = body.iter().find(|(key, _)| key.eq_ignore_ascii_case(outer));
+    let Some((_, Value::Array(elements))) = given else { return Vec::new() };
+    let Some(MemberMeaning::Attribute(attribute)) = ty.locate_member(outer) else {
+        return Vec::new();
+    };
+    let at = attribute.canonical_path();
+    let mistake_at = |(place, element): (usize, &Value)| {
+        let alone = Value::Array(vec![element.clone()]);
+        let mistake = canonical_value(attribute.attribute, &at, alone).err()?;
+        let rest = mistake.field.strip_prefix(at.as_str())?.to_owned();
+        Some(InvalidInput { field: format!("{at}.{place}{rest}").into(), ..mistake })
+    };
+    elements.iter().enumerate().filter_map(mistake_at).collect()
 }
 
 /// Takes the value of a field out of a document; false if it is not there.

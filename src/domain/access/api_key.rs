@@ -20,7 +20,7 @@ use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization::suspended_error;
-use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
 
@@ -84,34 +84,51 @@ pub async fn issue_to(
     owner: Option<KeyOwner>,
 ) -> Result<IssuedKey> {
     cx.allow(Action::ManageToken, None)?;
-    let (name, _) =
-        mistakes::both(crate::domain::check_text("name", name, 200), check_end(cx, expires_at))?;
     if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
         let why = format!("you cannot give {missing}, which you do not hold");
         return Err(Error::lacks_permission(missing.name(), why));
-    }
-    if permissions.contains(&Permission::PlatformAdmin) {
-        return Err(Error::invalid(
-            "permissions",
-            "a key belongs to one organization and cannot carry PLATFORM_ADMIN",
-        ));
     }
     let owner = match owner {
         Some(owner) => Some(owner),
         None => own_owner(cx).await?,
     };
-    let new_key =
-        &NewKey { owner, ..NewKey::with_permissions(cx, &name, permissions, expires_at)? };
+    let end = check_end(cx, expires_at);
+    let new_key = NewKey {
+        name: name.trim().to_owned(),
+        permissions,
+        // A mistake here is told by the write, together with those in the owner.
+        end: *end.as_ref().unwrap_or(&cx.requested_at),
+        owner,
+        purpose: KeyPurpose::Api,
+        secret: vault::new_secret(API_KEY_PREFIX)?,
+    };
+    let new_key = &new_key;
     let key = cx
         .write(move |tx| {
             Box::pin(async move {
-                lock_owner(cx, tx, new_key.owner.as_ref()).await?;
+                let mut mistakes = Mistakes::default();
+                mistakes.collect(check_texts(cx, &new_key.name, expires_at));
+                if new_key.permissions.contains(&Permission::PlatformAdmin) {
+                    let why = "a key belongs to one organization and cannot carry PLATFORM_ADMIN";
+                    mistakes.add(Error::invalid("permissions", why));
+                }
+                mistakes.collect(lock_owner(cx, tx, new_key.owner.as_ref()).await);
+                mistakes.refuse_any()?;
                 let (key, entry) = insert_key(tx, new_key, tx.now_after(None)).await?;
                 Ok(Change::recorded(key, entry))
             })
         })
         .await?;
     Ok(IssuedKey { key, secret: new_key.secret.clone() })
+}
+
+/// Refuses a name and an end that no new key can have.
+///
+/// # Errors
+/// [`Error::Invalid`], or both.
+pub fn check_texts(cx: &Cx, name: &str, expires_at: Option<DateTime<Utc>>) -> Result<()> {
+    let name = crate::domain::check_text("name", name, 200);
+    mistakes::both(name, check_end(cx, expires_at)).map(drop)
 }
 
 /// A key to insert, with its secret.
@@ -277,20 +294,20 @@ pub struct KeyEdit {
 /// a later end of a key with permissions that the actor does not hold.
 pub async fn update_key(cx: &Cx, id: Uuid, edit: KeyEdit) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
-    let (name, ()) = mistakes::both(
-        edit.name.as_deref().map(|name| crate::domain::check_text("name", name, 200)).transpose(),
-        match edit.expires_at {
-            Some(at) if at <= cx.requested_at => {
-                Err(Error::invalid("expiresAt", "must be in the future"))
-            }
-            _ => Ok(()),
-        },
-    )?;
-    let edit = &KeyEdit { name, ..edit };
+    let edit = &edit;
     cx.write(move |tx| {
         Box::pin(async move {
-            lock_owner(cx, tx, edit.owner.as_ref()).await?;
-            let before = lock_key(tx, id).await?;
+            let mut mistakes = Mistakes::default();
+            let name = edit.name.as_deref();
+            let name = name.map(|name| crate::domain::check_text("name", name, 200)).transpose();
+            let name = mistakes.collect(name).flatten();
+            if edit.expires_at.is_some_and(|at| at <= cx.requested_at) {
+                mistakes.add(Error::invalid("expiresAt", "must be in the future"));
+            }
+            mistakes.collect(lock_owner(cx, tx, edit.owner.as_ref()).await);
+            let before = mistakes.collect(lock_key(tx, id).await);
+            mistakes.refuse_any()?;
+            let before = before.ok_or_else(|| Error::not_found(Noun::ApiKey))?;
             let now = tx.now_after(Some(before.created_at));
             if !is_live(&before, now) {
                 return Err(Error::Held {
@@ -299,7 +316,7 @@ pub async fn update_key(cx: &Cx, id: Uuid, edit: KeyEdit) -> Result<ApiKey> {
                 });
             }
             let mut after = before.clone();
-            after.name = edit.name.clone().unwrap_or(after.name);
+            after.name = name.unwrap_or(after.name);
             if let Some(end) = edit.expires_at {
                 check_new_end(cx, &before, end)?;
                 after.expires_at = Some(clock::to_stored_precision(end));
@@ -491,18 +508,13 @@ pub async fn end_own_session(cx: &Cx) -> Result<ApiKey> {
 }
 
 /// Ends a session of the console, because it ended where it came from. Returns whether it was live.
-pub(in crate::domain) async fn end_session_key(cx: &Cx, id: Uuid) -> Result<bool> {
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let key = lock_key(tx, id).await?;
-            let live = is_live(&key, tx.now_after(Some(key.created_at)));
-            if !live || key.purpose != KeyPurpose::ConsoleSession {
-                return Ok(Change::unchanged(false));
-            }
-            Ok(end_key(tx, key).await?.map(|_| true))
-        })
-    })
-    .await
+pub(super) async fn end_session_in(tx: &Tx<'_>, id: Uuid) -> Result<Change<bool>> {
+    let key = lock_key(tx, id).await?;
+    let live = is_live(&key, tx.now_after(Some(key.created_at)));
+    if !live || key.purpose != KeyPurpose::ConsoleSession {
+        return Ok(Change::unchanged(false));
+    }
+    Ok(end_key(tx, key).await?.map(|_| true))
 }
 
 const NO_SESSION: Error = Error::Unsupported(Cow::Borrowed(

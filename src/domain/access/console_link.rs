@@ -275,6 +275,39 @@ async fn write_redemption(
     Ok(Change::recorded(key, entry).followed_by(vec![redeemed]))
 }
 
+/// Closes a link that was not opened yet, or ends the session that it opened, because the person
+/// signed out where both came from. Returns whether one of them was live.
+///
+/// # Errors
+/// Those of the database.
+pub(in crate::domain) async fn close_link(cx: &Cx, id: Uuid) -> Result<bool> {
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let mut link = match lock_link(tx, id).await {
+                Err(Error::NotFound(_)) => return Ok(Change::unchanged(false)),
+                link => link?,
+            };
+            if let Some(key) = link.api_key_id {
+                return api_key::end_session_in(tx, key).await;
+            }
+            let now = tx.now_after(Some(link.created_at));
+            if link.redeemed_at.is_some() || link.expires_at <= now {
+                return Ok(Change::unchanged(false));
+            }
+            link.expires_at = now;
+            let mut after = json!({ "expiresAt": now });
+            if let Some(owner) = link.owner_user_id {
+                after["ownerUserId"] = json!(owner);
+            }
+            crate::domain::save_row::<console_link::Entity, console_link::ActiveModel>(tx, link)
+                .await?;
+            let entry = link_event(EventKind::ConsoleLinkClosed, id, now, after);
+            Ok(Change::recorded(true, entry))
+        })
+    })
+    .await
+}
+
 async fn lock_link(tx: &Tx<'_>, id: Uuid) -> Result<ConsoleLink> {
     let query = tx.find::<console_link::Entity>().filter(console_link::Column::Id.eq(id));
     crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Resource))

@@ -210,10 +210,11 @@ pub async fn list_permission_holders(
         return Ok((Vec::new(), false));
     };
     let roles = find_roles(cx, permission).await?;
+    let moment = AsOf::Now.pin_instant(cx);
     let keyset = &Keyset { after, limit, ..Keyset::default() };
     let held = roles
         .into_iter()
-        .map(|role| holders::list_holders_unchecked(cx, Some(role), AsOf::Now, keyset));
+        .map(|role| holders::list_holders_unchecked(cx, Some(role), moment, keyset));
     let (mut found, mut more) = (BTreeSet::new(), false);
     for slice in try_join_all(held).await? {
         more |= slice.has_next;

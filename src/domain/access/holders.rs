@@ -127,6 +127,7 @@ pub(in crate::domain) async fn has_holder_at(
     role: Uuid,
     moment: AsOf,
 ) -> Result<bool> {
+    let moment = moment.pin_instant(cx);
     let sources = find_sources(cx, &tx.db, Some(role), moment).await?;
     let (ways, mut sql) = holder_ways(cx, Some(role), &sources, moment);
     sql.push(&format!(
@@ -139,6 +140,7 @@ pub(in crate::domain) async fn has_holder_at(
 /// How many accounts hold `role`, or held it; if `role` is none, any role.
 pub async fn count_holders(cx: &Cx, role: Option<Uuid>, moment: AsOf) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
+    let moment = moment.pin_instant(cx);
     let sources = find_sources(cx, cx.db(), role, moment).await?;
     let (ways, mut sql) = holder_ways(cx, role, &sources, moment);
     sql.push(&format!(
@@ -176,6 +178,7 @@ pub(super) async fn list_holders_unchecked(
     moment: AsOf,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<Uuid>> {
+    let moment = moment.pin_instant(cx);
     let sources = find_sources(cx, cx.db(), role, moment).await?;
     let sql = begin_role_sql(cx, role, moment);
     let (low, high) = if keyset.descending {

@@ -140,6 +140,16 @@ impl AsOf {
         }
     }
 
+    /// The same moment for several statements that answer one question. Else what is planned to end
+    /// while they run would have ended for some of them: who keeps a role by another way would be
+    /// in none.
+    fn pin_instant(self, cx: &Cx) -> Self {
+        match self {
+            Self::Now => Self::Planned(cx.app.clock.now()),
+            moment => moment,
+        }
+    }
+
     /// The beginning of every statement here: its first three values are the organization, the
     /// instant, and the event left out.
     fn begin_sql(self, cx: &Cx) -> SqlBuilder {

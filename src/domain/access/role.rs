@@ -1,5 +1,6 @@
 //! Roles: what the application allows their holders, by the application's own permission names.
 
+use chrono::{DateTime, Utc};
 use entity::role;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::{Map, Value, json};
@@ -39,6 +40,11 @@ pub struct RoleSettings {
 }
 
 impl RoleSettings {
+    /// Refuses settings that no role can have.
+    fn check_values(&self, tx: &Tx<'_>) -> Result<()> {
+        self.apply_to(&mut blank_role(tx, DateTime::UNIX_EPOCH))
+    }
+
     fn apply_to(&self, role: &mut Role) -> Result<()> {
         let mut mistakes = Mistakes::default();
         if let Some(name) = &self.name
@@ -67,21 +73,34 @@ impl RoleSettings {
     }
 }
 
+/// A new role that has no name yet.
+fn blank_role(tx: &Tx<'_>, now: DateTime<Utc>) -> Role {
+    Role {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        name: String::new(),
+        name_key: String::new(),
+        description: None,
+        permissions: json!([]),
+        priority: None,
+        management: false,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        deleted_at: None,
+    }
+}
+
 /// The names of permissions, each once. A mistake in one names its place in the list.
 fn check_permission_names(names: &[String]) -> Result<BTreeSet<String>> {
     if names.len() > MAX_PERMISSIONS {
         let why = format!("must be at most {MAX_PERMISSIONS}");
         return Err(Error::broken(Rule::TooMany, "permissions", why));
     }
-    let checked = names.iter().enumerate().map(|(place, name)| {
-        crate::domain::check_text("permissions", name, 200).map_err(|error| match error {
-            Error::Invalid { rule, why, .. } => {
-                Error::broken(rule, format!("permissions.{place}"), why)
-            }
-            error => error,
-        })
+    let checked = mistakes::each("permissions", names, |name| {
+        crate::domain::check_text("permissions", name, 200)
     });
-    Ok(mistakes::all(checked)?.into_iter().collect())
+    Ok(checked?.into_iter().collect())
 }
 
 /// Creates a role.
@@ -94,21 +113,7 @@ pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
     let settings = &settings;
     cx.write(move |tx| {
         Box::pin(async move {
-            let now = tx.now_after(None);
-            let mut role = Role {
-                organization_id: cx.organization(),
-                id: Uuid::now_v7(),
-                name: String::new(),
-                name_key: String::new(),
-                description: None,
-                permissions: json!([]),
-                priority: None,
-                management: false,
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                deleted_at: None,
-            };
+            let mut role = blank_role(tx, tx.now_after(None));
             settings.apply_to(&mut role)?;
             giving::check_role(cx, &role)?;
             if role.name.is_empty() {
@@ -144,7 +149,8 @@ pub async fn update_role(
     let settings = &settings;
     cx.write(move |tx| {
         Box::pin(async move {
-            let before = find_live_role(tx, id).await?;
+            let before = find_live_role(tx, id).await;
+            let (before, ()) = mistakes::both(before, settings.check_values(tx))?;
             crate::domain::check_version(expected, before.version)?;
             let mut after = before.clone();
             settings.apply_to(&mut after)?;

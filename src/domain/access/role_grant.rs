@@ -52,13 +52,15 @@ pub(in crate::domain) async fn create_in(
     new: &NewGrant,
 ) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
-    let (reason, ()) =
-        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at))?;
+    let texts =
+        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at));
     let account = tx.find::<user::Entity>().filter(user::Column::Id.eq(new.user));
     let account =
         crate::domain::lock_row(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
-    account.ok_or_else(|| Error::not_found(Noun::User))?;
-    giving::check_role(cx, &super::role::find_live_role(tx, new.role).await?)?;
+    let account = account.ok_or_else(|| Error::not_found(Noun::User));
+    let role = super::role::find_live_role(tx, new.role).await;
+    let ((reason, ()), (_, role)) = mistakes::both(texts, mistakes::both(account, role))?;
+    giving::check_role(cx, &role)?;
     let person = lock_name_of_user(tx, new.user).await?;
     let row = Grant {
         organization_id: cx.organization(),
@@ -95,14 +97,15 @@ pub struct GrantEdit {
 /// [`Error::Held`] for a grant that has ended.
 pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
     cx.allow(Action::WriteAccess, None)?;
-    let (reason, ()) = mistakes::both(
-        edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose(),
-        edit.expires_at.map_or(Ok(()), |at| check_expiry(cx, at)),
-    )?;
-    let (reason, edit) = (&reason, &edit);
+    let edit = &edit;
     cx.write(move |tx| {
         Box::pin(async move {
-            let LockedGrant { row: before, person } = lock_grant(tx, id).await?;
+            let texts = mistakes::both(
+                edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose(),
+                edit.expires_at.map_or(Ok(()), |at| check_expiry(cx, at)),
+            );
+            let ((reason, ()), locked) = mistakes::both(texts, lock_grant(tx, id).await)?;
+            let LockedGrant { row: before, person } = locked;
             let now = tx.now_after(Some(before.since));
             if before.until.is_some() || before.expires_at.is_some_and(|end| end <= now) {
                 return Err(Error::Held {
@@ -111,7 +114,7 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
                 });
             }
             let mut after = before.clone();
-            after.reason = reason.clone().unwrap_or(after.reason);
+            after.reason = reason.unwrap_or(after.reason);
             after.expires_at = match edit.expires_at {
                 Some(end) => end.map(clock::to_stored_precision),
                 None => after.expires_at,

@@ -97,9 +97,12 @@ pub(in crate::domain) async fn create_in(
     new: &NewMapping,
 ) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    let (reason, ()) =
-        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at))?;
-    giving::check_role(cx, &super::role::find_live_role(tx, new.role).await?)?;
+    let texts =
+        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at));
+    let role = super::role::find_live_role(tx, new.role).await;
+    let ((reason, ()), (role, ())) =
+        mistakes::both(texts, mistakes::both(role, check_target(tx, &new.target).await))?;
+    giving::check_role(cx, &role)?;
     let mut row = Mapping {
         organization_id: cx.organization(),
         id: Uuid::now_v7(),
@@ -117,9 +120,8 @@ pub(in crate::domain) async fn create_in(
         closed_by: None,
     };
     match &new.target {
-        MappingTarget::Group(id) => row.group_id = Some(check_live_group(tx, *id).await?),
+        MappingTarget::Group(id) => row.group_id = Some(*id),
         MappingTarget::Awaited { connection, external_id, value } => {
-            crate::domain::connection::lock_live_connection(tx, *connection).await?;
             let value = crate::domain::check_text("value", value, 512)?;
             let (attribute, value) = if *external_id {
                 (MatchAttribute::ExternalId, value)
@@ -132,7 +134,6 @@ pub(in crate::domain) async fn create_in(
             row.match_value = Some(value);
         }
         MappingTarget::AllUsers(connection) => {
-            crate::domain::connection::lock_live_connection(tx, *connection).await?;
             row.connection_id = Some(*connection);
             row.match_attribute = Some(MatchAttribute::AllUsers);
             row.match_value = Some(String::new());
@@ -149,6 +150,21 @@ pub(in crate::domain) async fn create_in(
     )
     .await?;
     Ok(Change::recorded(row, entry))
+}
+
+/// Refuses a target that cannot be.
+async fn check_target(tx: &Tx<'_>, target: &MappingTarget) -> Result<()> {
+    match target {
+        MappingTarget::Group(id) => check_live_group(tx, *id).await.map(drop),
+        MappingTarget::Awaited { connection, value, .. } => {
+            let value = crate::domain::check_text("value", value, 512);
+            let connection = crate::domain::connection::lock_live_connection(tx, *connection).await;
+            mistakes::both(value, connection).map(drop)
+        }
+        MappingTarget::AllUsers(connection) => {
+            crate::domain::connection::lock_live_connection(tx, *connection).await.map(drop)
+        }
+    }
 }
 
 /// The current mapping of this target and role, if there is one: it prevents another one.
@@ -188,12 +204,13 @@ pub(in crate::domain) async fn edit_in(
     edit: &MappingEdit,
 ) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    let (reason, ()) = mistakes::both(
+    let texts = mistakes::both(
         edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose(),
         edit.expires_at.map_or(Ok(()), |at| check_expiry(cx, at)),
-    )?;
+    );
     let before = lock_mapping(tx, mapping_id).await?.filter(|row| row.until.is_none());
-    let before = before.ok_or_else(|| Error::not_found(Noun::Mapping))?;
+    let before = before.ok_or_else(|| Error::not_found(Noun::Mapping));
+    let ((reason, ()), before) = mistakes::both(texts, before)?;
     let mut after = before.clone();
     if let Some(id) = edit.group {
         after.group_id = Some(check_live_group(tx, id).await?);

@@ -23,7 +23,7 @@ use crate::domain::access::giving;
 use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::organization::InboundAvailability;
 use crate::domain::tenant::organization::suspended_error;
-use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, mistakes};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use scim_token::Model as Token;
@@ -64,21 +64,20 @@ pub async fn issue_token(
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<IssuedScimToken> {
     cx.allow(Action::ManageToken, None)?;
-    let given = match scopes {
-        Some(scopes) if scopes.is_empty() => {
-            Err(Error::invalid("scopes", "must name at least one"))
-        }
-        Some(scopes) => Ok(scopes),
-        None => Ok(Scope::ALL.into()),
-    };
-    let (scopes, ()) = mistakes::both(given, check_token_end(cx, expires_at))?;
     crate::domain::connection::check_scim_available(cx).await?;
     let secret = vault::new_secret(TOKEN_PREFIX)?;
+    let scopes = scopes.unwrap_or_else(|| Scope::ALL.into());
     let new_token = &NewToken { secret, scopes, expires_at };
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
-                check_is_push(tx, connection).await?;
+                let mut mistakes = Mistakes::default();
+                if new_token.scopes.is_empty() {
+                    mistakes.add(Error::invalid("scopes", "must name at least one"));
+                }
+                mistakes.collect(check_token_end(cx, expires_at));
+                mistakes.collect(check_is_push(tx, connection).await);
+                mistakes.refuse_any()?;
                 let now = tx.now_after(None);
                 let issuer = TokenIssuer::of_actor(cx);
                 let (token, entry) =

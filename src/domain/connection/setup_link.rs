@@ -26,7 +26,7 @@ use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use setup_link::Model as SetupLink;
@@ -119,14 +119,14 @@ pub async fn create_link(
 ) -> Result<IssuedSetupLink> {
     cx.allow(Action::ManageToken, None)?;
     cx.allow(Action::WriteConnection, None)?;
-    let end = check_link_end(cx, expires_at)?;
     super::check_scim_available(cx).await?;
     let secret = vault::new_secret(SECRET_PREFIX)?;
     let hash = &vault::hash_secret(&secret);
     let link = cx
         .write(move |tx| {
             Box::pin(async move {
-                let connection = super::lock_live_connection(tx, connection).await?;
+                let connection = super::lock_live_connection(tx, connection).await;
+                let (end, connection) = mistakes::both(check_link_end(cx, expires_at), connection)?;
                 if connection.kind == ConnectionKind::ScimPush {
                     giving::check_scopes(cx, tx, connection.id, &Scope::ALL).await?;
                 }

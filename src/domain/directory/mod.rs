@@ -37,7 +37,8 @@ fn normalize_input(
     document::normalize_from(ty, known, body.clone()).map_err(|first| {
         let mut mistakes = document::find_mistakes(ty, known, &body);
         match mistakes.len() {
-            0 | 1 => first.into(),
+            0 => first.into(),
+            1 => mistakes.remove(0).into(),
             _ => Error::Several(mistakes.drain(..).map(Into::into).collect()),
         }
     })

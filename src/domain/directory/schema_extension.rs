@@ -3,7 +3,7 @@
 //! [`resource_types`] returns the schema of an organization: validation, filters, PATCH and
 //! discovery all use it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use entity::organization;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::domain::paging;
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, mistakes};
 use crate::identity::document;
 use crate::identity::schema;
 use crate::identity::schema::{
@@ -119,14 +119,17 @@ pub struct NewExtension {
 /// RFC 7643 section 7.
 pub async fn register_extension(cx: &Cx, new: NewExtension) -> Result<Extension> {
     cx.allow(Action::WriteConnection, None)?;
-    let urn = check_urn(&new.urn)?;
-    let name = crate::domain::check_text("name", &new.name, 200)?;
-    let description = if new.description.is_empty() {
-        name.clone()
-    } else {
-        crate::domain::check_text("description", &new.description, 2_000)?
-    };
-    let attributes = encode_attributes(&new.attributes)?;
+    let description = if new.description.is_empty() { &new.name } else { &new.description };
+    let (urn, (name, (description, attributes))) = mistakes::both(
+        check_urn(&new.urn),
+        mistakes::both(
+            crate::domain::check_text("name", &new.name, 200),
+            mistakes::both(
+                check_description(&new.name, description),
+                encode_attributes(&new.attributes),
+            ),
+        ),
+    )?;
     let (urn, name, description, attributes) = (&urn, &name, &description, &attributes);
     cx.write(move |tx| {
         Box::pin(async move {
@@ -246,6 +249,14 @@ async fn bump_schema_version(tx: &Tx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The text that describes `name`: without one of its own it is the name, which is checked itself.
+fn check_description(name: &str, text: &str) -> Result<String> {
+    if text == name {
+        return Ok(text.trim().to_owned());
+    }
+    crate::domain::check_text("description", text, 2_000)
+}
+
 fn check_urn(urn: &str) -> Result<String> {
     let urn = urn.trim();
     let good = urn.len() <= 200
@@ -283,70 +294,83 @@ fn encode_attributes(definitions: &[NewSchemaAttribute]) -> Result<Value> {
             format!("must be between 1 and {MAX_ATTRIBUTES}"),
         ));
     }
-    encode_definitions(definitions, true)
+    encode_definitions("attributes", definitions, true)
 }
 
-fn encode_definitions(definitions: &[NewSchemaAttribute], top: bool) -> Result<Value> {
-    let mut names = std::collections::HashSet::new();
-    let mut attributes = Vec::new();
-    for definition in definitions {
-        let name = &definition.name;
-        let invalid = |why: String| Error::invalid("attributes", format!("{name:?} {why}"));
-        // RFC 7643 section 2.1.
-        let mut bytes = name.bytes();
-        let good = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            && name.len() <= 100;
-        if !good {
-            return Err(invalid(
-                "must be a letter followed by letters, digits, hyphens and underscores".into(),
-            ));
-        }
-        if ["schemas", "id", "meta", "members"]
-            .iter()
-            .any(|reserved| name.eq_ignore_ascii_case(reserved))
-        {
-            return Err(invalid("is a name that SCIM itself uses".into()));
-        }
-        if !names.insert(name.to_ascii_lowercase()) {
-            return Err(invalid("is defined twice".into()));
-        }
-        let complex = definition.kind == AttributeKind::Complex;
-        if complex && !top {
-            return Err(invalid("cannot be complex inside a complex attribute".into()));
-        }
-        if complex == definition.sub_attributes.is_empty() {
-            return Err(invalid("needs sub-attributes if, and only if, it is complex".into()));
-        }
-        if definition.mutability == MutabilityRule::WriteOnly
-            && definition.returned != ReturnedRule::Never
-        {
-            return Err(invalid("is write-only and so can never be returned".into()));
-        }
-        let description =
-            if definition.description.is_empty() { name } else { &definition.description };
-        let canonical = definition
-            .canonical_values
-            .iter()
-            .map(|value| crate::domain::check_text("canonicalValues", value, 200));
-        attributes.push(json!({
-            "name": name,
-            "description": crate::domain::check_text("description", description, 2_000)?,
-            "type": definition.kind.name(),
-            "multiValued": definition.multi_valued,
-            "required": definition.required,
-            "caseExact": definition.case_exact,
-            "mutability": definition.mutability.name(),
-            "returned": definition.returned.name(),
-            "canonicalValues": canonical.collect::<Result<Vec<_>>>()?,
-            "subAttributes": if complex {
-                encode_definitions(&definition.sub_attributes, false)?
-            } else {
-                json!([])
-            },
-        }));
+fn encode_definitions(
+    list: &'static str,
+    definitions: &[NewSchemaAttribute],
+    top: bool,
+) -> Result<Value> {
+    let mut names = HashSet::new();
+    let encoded = mistakes::each(list, definitions, |definition| {
+        let is_new = names.insert(definition.name.to_ascii_lowercase());
+        encode_definition(definition, is_new, top)
+    });
+    Ok(Value::from(encoded?))
+}
+
+/// The stored JSON of one definition. Mistakes in it name its fields.
+fn encode_definition(definition: &NewSchemaAttribute, is_new: bool, top: bool) -> Result<Value> {
+    let name = &definition.name;
+    let complex = definition.kind == AttributeKind::Complex;
+    let mut mistakes = Mistakes::default();
+    mistakes.collect(check_attribute_name(name, is_new));
+    if complex && !top {
+        let why = format!("{name:?} cannot be complex inside a complex attribute");
+        mistakes.add(Error::invalid("type", why));
+    } else if complex == definition.sub_attributes.is_empty() {
+        let why = format!("{name:?} needs sub-attributes if, and only if, it is complex");
+        mistakes.add(Error::invalid("subAttributes", why));
     }
-    Ok(Value::from(attributes))
+    if definition.mutability == MutabilityRule::WriteOnly
+        && definition.returned != ReturnedRule::Never
+    {
+        let why = format!("{name:?} is write-only and so can never be returned");
+        mistakes.add(Error::invalid("returned", why));
+    }
+    let description =
+        if definition.description.is_empty() { name } else { &definition.description };
+    let description = mistakes.collect(check_description(name, description));
+    let canonical = mistakes.collect(mistakes::each(
+        "canonicalValues",
+        &definition.canonical_values,
+        |value| crate::domain::check_text("canonicalValues", value, 200),
+    ));
+    let inner = if complex && top { definition.sub_attributes.as_slice() } else { &[] };
+    let inner = mistakes.collect(encode_definitions("subAttributes", inner, false));
+    mistakes.refuse_any()?;
+    Ok(json!({
+        "name": name,
+        "description": description,
+        "type": definition.kind.name(),
+        "multiValued": definition.multi_valued,
+        "required": definition.required,
+        "caseExact": definition.case_exact,
+        "mutability": definition.mutability.name(),
+        "returned": definition.returned.name(),
+        "canonicalValues": canonical,
+        "subAttributes": inner,
+    }))
+}
+
+/// RFC 7643 section 2.1.
+fn check_attribute_name(name: &str, is_new: bool) -> Result<()> {
+    let invalid = |why: &str| Err(Error::invalid("name", format!("{name:?} {why}")));
+    let mut bytes = name.bytes();
+    let good = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && name.len() <= 100;
+    if !good {
+        return invalid("must be a letter followed by letters, digits, hyphens and underscores");
+    }
+    if ["schemas", "id", "meta", "members"]
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    {
+        return invalid("is a name that SCIM itself uses");
+    }
+    if is_new { Ok(()) } else { invalid("is defined twice") }
 }
 
 /// Converts the JSON of [`encode_definitions`] back.

@@ -30,7 +30,7 @@ use crate::domain::access::lockout_guard::LastHolderGuard;
 use crate::domain::directory::group::GroupEdit;
 use crate::domain::directory::{adoption, group, schema_extension, user};
 use crate::domain::{check_text, connection, lock_row, save_row};
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::identity::document::MemberChange;
 use crate::identity::schema::ResourceType;
 use crate::ledger::{EventKind, NewEvent};
@@ -103,8 +103,22 @@ pub async fn resolve_finding(
     until: Option<DateTime<Utc>>,
 ) -> Result<Finding> {
     check_permitted(cx, choice)?;
-    let reason = reason.map(|reason| check_text("reason", reason, 1_000)).transpose()?;
-    check_choice(cx, choice, reason.is_some(), until)?;
+    let reason = match reason {
+        None if choice == FindingDecision::Accept => {
+            Err(Error::invalid("reason", "say why the difference may stay"))
+        }
+        reason => reason.map(|reason| check_text("reason", reason, 1_000)).transpose(),
+    };
+    let end = match (choice, until) {
+        (FindingDecision::Accept, Some(end)) if end <= cx.requested_at => {
+            Err(Error::invalid("until", "must be in the future"))
+        }
+        (FindingDecision::Adopt | FindingDecision::Suspend | FindingDecision::Delete, Some(_)) => {
+            Err(Error::invalid("until", "only an acceptance has an end"))
+        }
+        _ => Ok(()),
+    };
+    let (reason, ()) = mistakes::both(reason, end)?;
     let types = schema_extension::resource_types(cx).await?;
     let (reason, types) = (&reason, &types);
     cx.write(move |tx| {
@@ -147,29 +161,6 @@ pub async fn resolve_finding(
         })
     })
     .await
-}
-
-/// Refuses a decision that lacks a reason, or that has an end that it cannot have.
-fn check_choice(
-    cx: &Cx,
-    choice: FindingDecision,
-    gives_reason: bool,
-    until: Option<DateTime<Utc>>,
-) -> Result<()> {
-    match (choice, gives_reason, until) {
-        (FindingDecision::Accept, false, _) => {
-            Err(Error::invalid("reason", "say why the difference may stay"))
-        }
-        (FindingDecision::Accept, _, Some(end)) if end <= cx.requested_at => {
-            Err(Error::invalid("until", "must be in the future"))
-        }
-        (
-            FindingDecision::Adopt | FindingDecision::Suspend | FindingDecision::Delete,
-            _,
-            Some(_),
-        ) => Err(Error::invalid("until", "only an acceptance has an end")),
-        _ => Ok(()),
-    }
 }
 
 /// The account of a finding, locked, if the decision may change it.

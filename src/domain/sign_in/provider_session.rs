@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use entity::{console_link, provider_session};
+use entity::provider_session;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::source::SignInSource;
 use crate::context::{App, Cx};
-use crate::domain::access::api_key;
+use crate::domain::access::console_link;
 use crate::domain::access::console_link::{ConsoleLink, SESSION_LIFETIME};
 use crate::error::Result;
 
@@ -105,25 +104,7 @@ pub async fn end_sessions(cx: &Cx, connection: Uuid, ended: &EndedSessions) -> R
 
 /// Ends what a link opened, or the link if it is not opened yet.
 async fn end_session(cx: &Cx, row: &provider_session::Model) -> Result<bool> {
-    use console_link::Column;
-    let now: DateTime<Utc> = cx.app.clock.now();
-    let closed = console_link::Entity::update_many()
-        .col_expr(Column::ExpiresAt, sea_orm::sea_query::Expr::value(now))
-        .filter(Column::OrganizationId.eq(cx.organization()))
-        .filter(Column::Id.eq(row.link_id))
-        .filter(Column::RedeemedAt.is_null())
-        .filter(Column::ExpiresAt.gt(now))
-        .exec(&cx.app.store.write)
-        .await?;
-    let ended = if closed.rows_affected > 0 {
-        true
-    } else {
-        let query = cx.find::<console_link::Entity>().filter(Column::Id.eq(row.link_id));
-        match query.one(&cx.app.store.write).await?.and_then(|link| link.api_key_id) {
-            Some(key) => api_key::end_session_key(cx, key).await?,
-            None => false,
-        }
-    };
+    let ended = console_link::close_link(cx, row.link_id).await?;
     provider_session::Entity::delete_many()
         .filter(provider_session::Column::OrganizationId.eq(cx.organization()))
         .filter(provider_session::Column::LinkId.eq(row.link_id))

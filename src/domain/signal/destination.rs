@@ -5,11 +5,12 @@ use entity::destination::{Column, Entity};
 use entity::{connection, delivery, destination, failure, ledger_head, user};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, Select,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::new_keys::NewKeys;
 use super::stream::StreamSettings;
 use super::{secret, stream};
 use crate::auth::policy::Action;
@@ -18,7 +19,7 @@ use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -128,16 +129,21 @@ async fn check_connections(tx: &Tx<'_>, wanted: &[Uuid]) -> Result<Value> {
         let why = format!("must be at most {MAX_CONNECTIONS}");
         return Err(Error::broken(Rule::TooMany, "connectionIds", why));
     }
+    let found: Vec<Uuid> = tx
+        .find::<connection::Entity>()
+        .filter(connection::Column::Id.is_in(wanted.iter().copied()))
+        .filter(connection::Column::DeletedAt.is_null())
+        .select_only()
+        .column(connection::Column::Id)
+        .into_tuple()
+        .all(&tx.db)
+        .await?;
+    mistakes::each("connectionIds", wanted, |id| {
+        found.contains(id).then_some(()).ok_or_else(|| Error::not_found(Noun::Connection))
+    })?;
     let mut ids = wanted.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    let found = tx
-        .find::<connection::Entity>()
-        .filter(connection::Column::Id.is_in(ids.iter().copied()))
-        .filter(connection::Column::DeletedAt.is_null());
-    if found.count(&tx.db).await? != ids.len() as u64 {
-        return Err(Error::not_found(Noun::Connection));
-    }
     Ok(json!(ids))
 }
 
@@ -173,17 +179,13 @@ pub async fn create_destination(
     if settings.kind == Kind::Mail {
         return Err(Error::Unsupported("destinations of this kind are not offered yet".into()));
     }
-    let (url, description) = check_settings(cx, &settings)?;
     let id = Uuid::now_v7();
-    let keys = match settings.kind {
-        Kind::EventStream => {
-            let wanted = settings.stream.clone().unwrap_or_default();
-            NewKeys::Stream(stream::prepare_stream(cx, id, &wanted, settings.payload).await?)
-        }
-        Kind::Webhook | Kind::Mail => NewKeys::Webhook(WebhookKeys::make_keys(cx, id).await?),
+    // No keys are made for settings that cannot be used; the write tells what is wrong with them.
+    let keys = match check_settings(cx, &settings) {
+        Ok(_) => Some(NewKeys::make_keys(cx, id, &settings).await?),
+        Err(_) => None,
     };
-    let (settings, url, description) = (&settings, &url, &description);
-    let keys = &keys;
+    let (settings, keys) = (&settings, &keys);
     let destination = cx
         .write(move |tx| {
             Box::pin(async move {
@@ -197,10 +199,39 @@ pub async fn create_destination(
                         .into(),
                     });
                 }
-                check_owner(tx, settings.owner).await?;
-                let connections = check_connections(tx, &settings.connections).await?;
-                let places = (connections, current_end(tx).await?);
-                let row = new_row(tx, id, settings, (url, description), keys.of_webhook(), places);
+                let (connections, (url, description)) = check_all(cx, tx, settings).await?;
+                let keys = keys.as_ref().ok_or_else(|| {
+                    Error::Internal("a destination without keys passed its checks".into())
+                })?;
+                let (cursor, now) = (current_end(tx).await?, tx.now_after(None));
+                let webhook = keys.of_webhook();
+                let row = Destination {
+                    organization_id: tx.organization(),
+                    id,
+                    kind: settings.kind,
+                    url,
+                    description,
+                    owner_user_id: settings.owner,
+                    event_kinds: names_of(&settings.event_kinds),
+                    connection_ids: connections,
+                    payload: settings.payload,
+                    state: State::Active,
+                    reason: None,
+                    message: None,
+                    state_since: now,
+                    secret: webhook.map(|keys| keys.sealed.clone()),
+                    previous_secret: None,
+                    previous_until: None,
+                    private_key: webhook.map(|keys| keys.private.clone()),
+                    public_key: webhook.map(|keys| keys.public.clone()),
+                    cursor_seq: cursor,
+                    next_at: None,
+                    last_success_at: None,
+                    version: 1,
+                    restarts: 0,
+                    created_at: now,
+                    updated_at: now,
+                };
                 Entity::insert(row.clone().into_active_model())
                     .exec_without_returning(&tx.db)
                     .await?;
@@ -208,18 +239,19 @@ pub async fn create_destination(
                     stream::insert_stream(tx, stream.clone()).await?;
                 }
                 let after = Some(Value::Object(describe_destination(&row)));
-                let entry =
-                    destination_event(EventKind::DestinationCreated, &row, row.created_at, after);
+                let entry = destination_event(EventKind::DestinationCreated, &row, now, after);
                 Ok(Change::recorded(row, entry))
             })
         })
         .await?;
     cx.app.signals.wake.notify_one();
-    let secret = keys.of_webhook().map(|keys| keys.text.clone());
+    let webhook = keys.as_ref().and_then(NewKeys::of_webhook);
+    let secret = webhook.map(|keys| keys.text.clone());
     Ok(ShownDestination { destination, secret })
 }
 
-/// The address and the description of a new destination.
+/// The address and the description of a new destination, or all that is wrong with its settings as
+/// far as no row is read.
 fn check_settings(cx: &Cx, settings: &DestinationSettings) -> Result<(Option<String>, String)> {
     let mut mistakes = Mistakes::default();
     let url = match &settings.url {
@@ -232,83 +264,34 @@ fn check_settings(cx: &Cx, settings: &DestinationSettings) -> Result<(Option<Str
         }
     };
     let description = mistakes.collect(check_description(&settings.description));
-    if settings.kind != Kind::EventStream && settings.stream.is_some() {
-        mistakes.add(Error::invalid("stream", "is for destinations of the kind EVENT_STREAM"));
+    match &settings.stream {
+        Some(_) if settings.kind != Kind::EventStream => {
+            let why = "is for destinations of the kind EVENT_STREAM";
+            mistakes.add(Error::invalid("stream", why));
+        }
+        Some(wanted) => {
+            mistakes.collect(stream::check_settings(wanted, settings.payload));
+        }
+        None => {}
     }
     mistakes.refuse_any()?;
     Ok((url, description.unwrap_or_default()))
 }
 
-fn new_row(
+/// The connections of a new destination with what [`check_settings`] returns, or all mistakes.
+async fn check_all(
+    cx: &Cx,
     tx: &Tx<'_>,
-    id: Uuid,
     settings: &DestinationSettings,
-    (url, description): (&Option<String>, &str),
-    webhook: Option<&WebhookKeys>,
-    (connection_ids, cursor): (Value, i64),
-) -> Destination {
-    let now = tx.now_after(None);
-    Destination {
-        organization_id: tx.organization(),
-        id,
-        kind: settings.kind,
-        url: url.clone(),
-        description: description.into(),
-        owner_user_id: settings.owner,
-        event_kinds: names_of(&settings.event_kinds),
-        connection_ids,
-        payload: settings.payload,
-        state: State::Active,
-        reason: None,
-        message: None,
-        state_since: now,
-        secret: webhook.map(|keys| keys.sealed.clone()),
-        previous_secret: None,
-        previous_until: None,
-        private_key: webhook.map(|keys| keys.private.clone()),
-        public_key: webhook.map(|keys| keys.public.clone()),
-        cursor_seq: cursor,
-        next_at: None,
-        last_success_at: None,
-        version: 1,
-        restarts: 0,
-        created_at: now,
-        updated_at: now,
-    }
-}
-
-/// What the messages to a new destination are signed with.
-#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
-enum NewKeys {
-    Webhook(WebhookKeys),
-    Stream(stream::EventStream),
-}
-
-struct WebhookKeys {
-    /// The secret as its receiver is given it.
-    text: String,
-    sealed: Vec<u8>,
-    private: Vec<u8>,
-    public: Vec<u8>,
-}
-
-impl NewKeys {
-    fn of_webhook(&self) -> Option<&WebhookKeys> {
-        match self {
-            Self::Webhook(keys) => Some(keys),
-            Self::Stream(_) => None,
-        }
-    }
-}
-
-impl WebhookKeys {
-    async fn make_keys(cx: &Cx, id: Uuid) -> Result<Self> {
-        let text = secret::new_secret()?;
-        let (private, public) = secret::new_key_pair()?;
-        let sealed = secret::seal_secret(cx, id, text.as_bytes()).await?;
-        let private = secret::seal_secret(cx, id, &private).await?;
-        Ok(Self { text, sealed, private, public })
-    }
+) -> Result<(Value, (Option<String>, String))> {
+    let mut mistakes = Mistakes::default();
+    let checked = mistakes.collect(check_settings(cx, settings));
+    mistakes.collect(check_owner(tx, settings.owner).await);
+    let connections = mistakes.collect(check_connections(tx, &settings.connections).await);
+    let receiver = settings.stream.as_ref().and_then(|stream| stream.receiver_key);
+    mistakes.collect(stream::check_receiver_key(tx, receiver).await);
+    mistakes.refuse_any()?;
+    Ok((connections.unwrap_or_default(), checked.unwrap_or_default()))
 }
 
 pub(super) fn check_description(text: &str) -> Result<String> {
@@ -374,6 +357,38 @@ pub(super) fn restart_delivery(tx: &Tx<'_>, row: &mut Destination) -> DateTime<U
     bump_version(tx, row)
 }
 
+/// Sets the changes in `row`, the destination if it exists; all of them are checked.
+async fn apply_edit(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    edit: &DestinationEdit,
+    row: Option<&mut Destination>,
+) -> Result<()> {
+    let mut mistakes = Mistakes::default();
+    let url = edit.url.as_deref().map(|url| check_url(cx, url)).transpose();
+    let url = mistakes.collect(url).flatten();
+    let description = edit.description.as_deref().map(check_description).transpose();
+    let description = mistakes.collect(description).flatten();
+    mistakes.collect(check_owner(tx, edit.owner.flatten()).await);
+    let connections = match &edit.connections {
+        Some(ids) => mistakes.collect(check_connections(tx, ids).await),
+        None => None,
+    };
+    mistakes.refuse_any()?;
+    let Some(row) = row else { return Ok(()) };
+    row.url = url.or(row.url.take());
+    row.description = description.unwrap_or_else(|| std::mem::take(&mut row.description));
+    row.owner_user_id = edit.owner.unwrap_or(row.owner_user_id);
+    if let Some(kinds) = &edit.event_kinds {
+        row.event_kinds = names_of(kinds);
+    }
+    if let Some(connections) = connections {
+        row.connection_ids = connections;
+    }
+    row.payload = edit.payload.unwrap_or(row.payload);
+    Ok(())
+}
+
 /// Changes the settings of a destination. A stream that moves to another address forgets the header
 /// with which its receiver wants to be called.
 ///
@@ -381,39 +396,32 @@ pub(super) fn restart_delivery(tx: &Tx<'_>, row: &mut Destination) -> DateTime<U
 /// As [`create_destination`].
 pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Result<Destination> {
     allow_telling(cx, edit.payload.unwrap_or(Payload::Reference))?;
-    let mut mistakes = Mistakes::default();
-    let url = edit.url.as_deref().map(|url| mistakes.collect(check_url(cx, url)));
-    let description =
-        edit.description.as_deref().map(|text| mistakes.collect(check_description(text)));
-    mistakes.refuse_any()?;
-    let (edit, url, description) = (&edit, &url, &description);
+    let edit = &edit;
     let saved = cx
         .write(move |tx| {
             Box::pin(async move {
-                let before = lock_destination(tx, id).await?;
-                allow_telling(cx, before.payload)?;
+                let mut mistakes = Mistakes::default();
+                let before = mistakes.collect(lock_destination(tx, id).await);
+                if let Some(before) = &before {
+                    allow_telling(cx, before.payload)?;
+                }
                 let mut after = before.clone();
-                if let Some(url) = url {
-                    after.url.clone_from(url);
-                }
-                if let Some(description) = description.clone().flatten() {
-                    after.description = description;
-                }
-                if let Some(owner) = edit.owner {
-                    check_owner(tx, owner).await?;
-                    after.owner_user_id = owner;
-                }
-                if let Some(kinds) = &edit.event_kinds {
-                    after.event_kinds = names_of(kinds);
-                }
-                if let Some(ids) = &edit.connections {
-                    after.connection_ids = check_connections(tx, ids).await?;
-                }
-                after.payload = edit.payload.unwrap_or(after.payload);
+                mistakes.collect(apply_edit(cx, tx, edit, after.as_mut()).await);
                 let bound = match edit.receiver_key {
-                    Some(key) => stream::bind_receiver(tx, id, key).await?,
-                    None => false,
+                    Some(key) if before.is_some() => {
+                        mistakes.collect(stream::bind_receiver(tx, id, key).await)
+                    }
+                    Some(key) => {
+                        mistakes.collect(stream::check_receiver_key(tx, key).await);
+                        None
+                    }
+                    None => None,
                 };
+                mistakes.refuse_any()?;
+                let (Some(before), Some(mut after)) = (before, after) else {
+                    return Err(Error::not_found(Noun::Destination));
+                };
+                let bound = bound.unwrap_or(false);
                 if after == before && !bound {
                     return Ok(Change::unchanged(before));
                 }

@@ -5,6 +5,7 @@
 pub mod delivery;
 pub mod destination;
 pub mod filter;
+mod new_keys;
 pub mod payload;
 pub mod secret;
 pub mod stream;

@@ -21,7 +21,7 @@ use crate::domain::access::api_key;
 use crate::domain::access::api_key::{IssuedKey, NewKey};
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Noun, Result, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -65,8 +65,8 @@ pub async fn create_organization_for(
     key_days: u16,
 ) -> Result<CreatedOrganization> {
     cx.allow(Action::ManagePlatform, None)?;
-    check_slug(slug)?;
-    let name = crate::domain::check_text("name", name, 200)?;
+    let ((), name) =
+        mistakes::both(check_slug(slug), crate::domain::check_text("name", name, 200))?;
     let id = Uuid::now_v7();
     let (app, cx) = (&cx.app, &cx.in_organization(id));
     let end = cx.requested_at + Duration::days(key_days.into());
@@ -131,8 +131,9 @@ async fn change_suspension(
     suspends: bool,
 ) -> Result<Organization> {
     cx.allow(Action::ManagePlatform, None)?;
-    let reason = &crate::domain::check_text("reason", reason, 2_000)?;
-    let id = find_by_slug(cx, slug).await?.id;
+    let reason = crate::domain::check_text("reason", reason, 2_000);
+    let (reason, found) = mistakes::both(reason, find_by_slug(cx, slug).await)?;
+    let (reason, id) = (&reason, found.id);
     let inside = &cx.in_organization(id);
     let changed = inside
         .write(move |tx| {
@@ -178,8 +179,9 @@ pub async fn set_rollout(
     reason: &str,
 ) -> Result<Organization> {
     cx.allow(Action::ManagePlatform, None)?;
-    let reason = &crate::domain::check_text("reason", reason, 2_000)?;
-    let id = find_by_slug(cx, slug).await?.id;
+    let reason = crate::domain::check_text("reason", reason, 2_000);
+    let (reason, found) = mistakes::both(reason, find_by_slug(cx, slug).await)?;
+    let (reason, id) = (&reason, found.id);
     let inside = &cx.in_organization(id);
     let changed = inside
         .write(move |tx| {
@@ -277,17 +279,17 @@ pub async fn set_operator_access(
             "an administrator of the organization without PLATFORM_ADMIN decides this".into(),
         ));
     }
-    let reason = &crate::domain::check_text("reason", reason, 2_000)?;
-    if let Some(until) = until {
-        let latest = cx.requested_at + MAX_OPERATOR_ACCESS;
-        if until <= cx.requested_at {
-            return Err(Error::invalid("until", "must be in the future"));
+    let end = match until {
+        Some(until) if until <= cx.requested_at => {
+            Err(Error::invalid("until", "must be in the future"))
         }
-        if until > latest {
+        Some(until) if until > cx.requested_at + MAX_OPERATOR_ACCESS => {
             let why = format!("must be within {} days", MAX_OPERATOR_ACCESS.num_days());
-            return Err(Error::invalid("until", why));
+            Err(Error::invalid("until", why))
         }
-    }
+        _ => Ok(()),
+    };
+    let (reason, ()) = &mistakes::both(crate::domain::check_text("reason", reason, 2_000), end)?;
     cx.write(move |tx| {
         Box::pin(async move {
             let mut row = lock_organization(tx, cx.organization()).await?;

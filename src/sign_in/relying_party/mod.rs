@@ -47,6 +47,7 @@ use crate::domain::sign_in::provider_session::ProviderSession;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, RefusalReason, Result};
+use crate::request_head;
 use crate::request_head::{client_ip, request_id};
 
 /// How long a person may take at the identity provider.
@@ -605,12 +606,9 @@ fn open_flow(
 ) -> Result<(Uuid, SignInFlow)> {
     let over = no_flow;
     let name = cookie_name(&cx.app);
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
-        let (known, value) = pair.trim().split_once('=')?;
-        (known == name && value.len() <= MAX_COOKIE_LENGTH).then_some(value)
-    });
-    let (id, sealed) = cookies.next().and_then(|value| value.split_once('.')).ok_or_else(over)?;
+    let mut cookies = request_head::find_cookies(headers, name);
+    let cookie = cookies.find(|value| value.len() <= MAX_COOKIE_LENGTH);
+    let (id, sealed) = cookie.and_then(|value| value.split_once('.')).ok_or_else(over)?;
     let id = Uuid::try_parse(id).map_err(|_| over())?;
     let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| over())?;
     let text = cx.app.vault.unseal(cx.organization(), &organization.data_key, id, &sealed);

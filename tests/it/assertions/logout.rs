@@ -115,6 +115,15 @@ async fn provider_ends_console_sessions() {
     assert!(!is_open(&world, &two).await);
     open_link(&world, &waiting).await.is(410);
     assert!(is_open(&world, &other).await, "another person's goes on");
+    let told = "SELECT e.actor_kind, e.payload FROM event e JOIN console_link l \
+                ON l.organization_id = e.organization_id AND l.id = e.subject_id \
+                WHERE e.action = 'console_link.closed' AND l.redeemed_at IS NULL";
+    let told = world.rows(told, []).await;
+    assert_eq!((told.len(), &told[0]["actor_kind"]), (1, &json!("CONNECTION")), "{told:?}");
+    assert!(told[0].to_string().contains("back-channel logout"), "{told:?}");
+    // A link that is closed stays as it is.
+    end(json!({ "sub": "7" })).await.is(200);
+    assert_eq!(world.count("event WHERE action = 'console_link.closed'", []).await, 1);
     // A sign-in after that is a new session.
     let again = open_session(&world, &issuer, &key, ada("a4")).await;
     assert!(is_open(&world, &again).await);

@@ -99,6 +99,18 @@ async fn left_out_stays_and_null_removes() {
     let none = update(tenant, &id, json!({ "claims": { "claimedGroups": [] } })).await;
     let path = json!(["input", "claims", "claimedGroups"]);
     assert_eq!(none["userErrors"][0]["path"], path, "absence is not empty: {none:#}");
+    let wrong = json!({ "claims": { "claimedGroups": ["fine", " ", "good", ""] } });
+    let wrong = update(tenant, &id, wrong).await;
+    let places = ["1", "3"].map(|place| json!(["input", "claims", "claimedGroups", place]));
+    let found = wrong["userErrors"].as_array().unwrap().iter().map(|error| error["path"].clone());
+    assert_eq!(found.collect::<Vec<_>>(), places, "{wrong:#}");
+    let urls = json!(["https://app.example/a", "ftp://app.example"]);
+    let wrong = json!({ "redirectUrls": urls, "audiences": ["a b", "fine"] });
+    let wrong = update(tenant, &id, oidc(wrong)).await;
+    let places = [("audiences", "0"), ("redirectUrls", "1")];
+    let places = places.map(|(list, place)| json!(["input", "assertion", "oidc", list, place]));
+    let found = wrong["userErrors"].as_array().unwrap().iter().map(|error| error["path"].clone());
+    assert_eq!(found.collect::<Vec<_>>(), places, "{wrong:#}");
     let all = update(tenant, &id, json!({ "claims": { "claimedGroups": null } })).await;
     assert_eq!(all["connection"]["assertionSource"]["claimedGroups"], Value::Null, "{all:#}");
     world.end().await;

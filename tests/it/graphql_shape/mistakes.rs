@@ -1,8 +1,10 @@
 //! The mistakes in an input: all at once, each with its path as the client wrote it.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::mutate;
+use crate::rights::global;
 use crate::world::World;
 
 /// The paths of a payload's mistakes, dotted, sorted.
@@ -79,6 +81,196 @@ async fn all_mistakes_come_at_once() {
                 { "value": "b@x.example", "primary": true },
             ], "title": "x".repeat(70_000) }),
             vec!["input.emails", "input.title", "input.userName"],
+        ),
+    ] {
+        let refused = mutate(tenant, mutation, input, "__typename").await;
+        assert_eq!(paths(&refused), expected, "{mutation}: {refused:#}");
+        assert_eq!(world.everything().await, before, "{mutation}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn entries_of_lists_have_their_places() {
+    let world = World::new().await;
+    let tenant = &world.acme;
+    let ada = global("User", world.scim().user("ada").await);
+    let missing = |kind: &str| global(kind, Uuid::now_v7());
+    let role = mutate(tenant, "roleCreate", json!({ "name": "Nurse" }), "role { id }").await;
+    let role = role["role"]["id"].clone();
+    let group = json!({ "displayName": "Ward" });
+    let group = mutate(tenant, "groupCreate", group, "group { id }").await["group"]["id"].clone();
+    let source = json!(global("IdentitySource", world.acme.connection));
+    let before = world.everything().await;
+    let long = "x".repeat(1_000);
+    let past = "2001-01-01T00:00:00Z";
+    for (mutation, input, expected) in [
+        (
+            "invitationCreate",
+            json!({ "email": "no address", "expiresAt": past,
+                "roles": ["none", role, missing("Role")], "groups": [group, missing("Group")] }),
+            vec![
+                "input.email",
+                "input.expiresAt",
+                "input.groups.1",
+                "input.roles.0",
+                "input.roles.2",
+            ],
+        ),
+        (
+            "invitationsCreate",
+            json!({ "emails": [], "roles": [role, "none"] }),
+            vec!["input.emails", "input.roles.1"],
+        ),
+        (
+            "destinationCreate",
+            json!({ "kind": "WEBHOOK", "url": "ftp://a.example", "description": "",
+                "ownerUserId": "none",
+                "connectionIds": ["none", source, missing("IdentitySource")] }),
+            vec![
+                "input.connectionIds.0",
+                "input.connectionIds.2",
+                "input.description",
+                "input.ownerUserId",
+                "input.url",
+            ],
+        ),
+        (
+            "destinationCreate",
+            json!({ "kind": "EVENT_STREAM", "description": "x", "receiverKeyId": "none",
+                "connectionIds": [source, "none"], "stream": { "eventTypes": ["a", long] } }),
+            vec!["input.connectionIds.1", "input.receiverKeyId", "input.stream.eventTypes.1"],
+        ),
+        (
+            "destinationCreate",
+            json!({ "kind": "WEBHOOK", "url": "https://a.example", "description": "x",
+                "eventActions": ["USER_CREATED", "OTHER"] }),
+            vec!["input.eventActions.1"],
+        ),
+        (
+            "destinationUpdate",
+            json!({ "id": "none", "url": "ftp://a.example", "receiverKeyId": "none",
+                "connectionIds": [source, "none"] }),
+            vec!["input.connectionIds.1", "input.id", "input.receiverKeyId", "input.url"],
+        ),
+        (
+            "schemaExtensionRegister",
+            json!({ "urn": "x", "resource": "USER", "name": "", "attributes": [
+                { "name": "good" },
+                { "name": "a b", "canonicalValues": ["fine", ""] },
+                { "name": "c", "type": "COMPLEX", "subAttributes": [{ "name": "x" }, { "name": "id" }] },
+                { "name": "d", "type": "COMPLEX" },
+            ] }),
+            vec![
+                "input.attributes.1.canonicalValues.1",
+                "input.attributes.1.name",
+                "input.attributes.2.subAttributes.1.name",
+                "input.attributes.3.subAttributes",
+                "input.name",
+                "input.urn",
+            ],
+        ),
+        (
+            "groupCreate",
+            json!({ "displayName": "x", "memberIds": [ada, missing("User"), missing("Group")] }),
+            vec!["input.memberIds.1", "input.memberIds.2"],
+        ),
+        (
+            "groupAddMembers",
+            json!({ "id": group, "memberIds": [ada, missing("User")] }),
+            vec!["input.memberIds.1"],
+        ),
+        (
+            "groupAddMembers",
+            json!({ "id": group, "memberIds": [missing("User")] }),
+            vec!["input.memberIds.0"],
+        ),
+        (
+            "userCreate",
+            json!({ "userName": "", "emails": [{ "value": "a@x.example" }, { "value": long }] }),
+            vec!["input.emails.1.value", "input.userName"],
+        ),
+        (
+            "userUpdate",
+            json!({ "id": ada, "emails": [{ "value": long }, { "value": "a@x.example" }] }),
+            vec!["input.emails.0.value"],
+        ),
+    ] {
+        let refused = mutate(tenant, mutation, input, "__typename").await;
+        assert_eq!(paths(&refused), expected, "{mutation}: {refused:#}");
+        assert_eq!(world.everything().await, before, "{mutation}");
+    }
+    // What is missing is missing, in a list too.
+    let input = json!({ "email": "a@x.example", "roles": [role, missing("Role")] });
+    let refused = mutate(tenant, "invitationCreate", input, "__typename").await;
+    let mistake = &refused["userErrors"][0];
+    assert_eq!((&mistake["code"], &mistake["reason"]), (&json!("NOT_FOUND"), &json!("NOT_FOUND")));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn objects_and_values_are_judged_together() {
+    let world = World::new().await;
+    let tenant = &world.acme;
+    let past = "2001-01-01T00:00:00Z";
+    let nobody = global("User", Uuid::now_v7());
+    let before = world.everything().await;
+    for (mutation, input, expected) in [
+        (
+            "apiKeyIssue",
+            json!({ "name": " ", "permissions": ["IAM_READ"], "ownerUserId": nobody, "expiresAt": past }),
+            vec!["input.expiresAt", "input.name", "input.ownerUserId"],
+        ),
+        (
+            "apiKeyIssue",
+            json!({ "name": "", "permissions": [], "ownerUserId": "none" }),
+            vec!["input.name", "input.ownerUserId"],
+        ),
+        (
+            "apiKeyIssue",
+            json!({ "name": "", "permissions": [], "ownerUserId": "none", "ownerSubject": "x" }),
+            vec!["input.name", "input.ownerSubject"],
+        ),
+        (
+            "apiKeyUpdate",
+            json!({ "id": "none", "name": "", "expiresAt": past, "ownerUserId": nobody }),
+            vec!["input.expiresAt", "input.id", "input.name", "input.ownerUserId"],
+        ),
+        (
+            "scimTokenIssue",
+            json!({ "connectionId": "none", "scopes": [], "expiresAt": past }),
+            vec!["input.connectionId", "input.expiresAt", "input.scopes"],
+        ),
+        (
+            "setupLinkCreate",
+            json!({ "connectionId": "none", "expiresAt": past }),
+            vec!["input.connectionId", "input.expiresAt"],
+        ),
+        (
+            "roleUpdate",
+            json!({ "id": "none", "name": "", "permissions": ["a", ""] }),
+            vec!["input.id", "input.name", "input.permissions.1"],
+        ),
+        (
+            "roleGrantCreate",
+            json!({ "userId": nobody, "roleId": "none", "expiresAt": past, "reason": "" }),
+            vec!["input.expiresAt", "input.reason", "input.roleId", "input.userId"],
+        ),
+        (
+            "roleGrantUpdate",
+            json!({ "id": "none", "expiresAt": past }),
+            vec!["input.expiresAt", "input.id"],
+        ),
+        (
+            "roleMappingCreate",
+            json!({ "roleId": global("Role", Uuid::now_v7()), "expiresAt": past,
+                "groupId": global("Group", Uuid::now_v7()) }),
+            vec!["input.expiresAt", "input.groupId", "input.roleId"],
+        ),
+        (
+            "operatorAccessGrant",
+            json!({ "until": past, "reason": "" }),
+            vec!["input.reason", "input.until"],
         ),
     ] {
         let refused = mutate(tenant, mutation, input, "__typename").await;

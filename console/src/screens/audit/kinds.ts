@@ -26,6 +26,7 @@ const actions: Record<EventAction, true> = {
   API_KEY_REVOKED: true,
   CONSOLE_LINK_CREATED: true,
   CONSOLE_LINK_REDEEMED: true,
+  CONSOLE_LINK_CLOSED: true,
   SETUP_LINK_CREATED: true,
   SETUP_LINK_REDEEMED: true,
   SETUP_LINK_REVOKED: true,

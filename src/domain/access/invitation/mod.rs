@@ -31,7 +31,7 @@ use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization;
-use crate::error::{Error, Noun, RefusalReason, Result, Rule, mistakes};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule, mistakes};
 use crate::identity::document::fold_text;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -53,6 +53,8 @@ const MAX_OPEN: u64 = 1_000;
 const MAX_OPEN_OF_ADDRESS: u64 = 5;
 /// Roles, and groups, that one invitation gives.
 const MAX_GIVEN: usize = 20;
+/// Ids of a list, the same one more than once included, that are looked up.
+const MAX_LISTED: usize = 100;
 /// How often one invitation is sent.
 const MAX_SENT: i32 = 10;
 /// Invitations that are closed at their end in one sweep.
@@ -151,44 +153,23 @@ fn link_url(app: &App, secret: &str) -> String {
 /// [`Error::Held`] where too many can be accepted.
 pub async fn create_invitation(cx: &Cx, new: NewInvitation) -> Result<IssuedInvitation> {
     check_may_give(cx, &new.roles, &new.groups)?;
-    let (email, (end, (access_end, reason))) = mistakes::both(
-        check_address(&new.email),
-        mistakes::both(
-            check_end(cx, new.expires_at),
-            mistakes::both(
-                check_access_end(cx, new.access_expires_at),
-                crate::domain::check_change_reason(new.reason.as_deref()),
-            ),
-        ),
-    )?;
-    if access_end.is_some_and(|at| at <= end) {
-        let why = "must be after the end of the invitation";
-        return Err(Error::invalid("accessExpiresAt", why));
-    }
-    let (roles, groups) =
-        (distinct_ids("roles", &new.roles)?, distinct_ids("groups", &new.groups)?);
-    if roles.is_empty() && groups.is_empty() {
-        return Err(Error::broken(
-            Rule::Required,
-            "roles",
-            "an invitation gives a role or a group",
-        ));
-    }
     let secret = vault::new_secret(SECRET_PREFIX)?;
     let id = Uuid::now_v7();
+    // A mistake here is told by the write, together with those in what is to be given.
+    let texts = check_texts(cx, &new).unwrap_or_default();
     let draft = Invitation {
         organization_id: cx.organization(),
         id,
-        email_key: Some(fold_text(&email)),
-        email: Some(email),
-        role_ids: json!(roles),
-        group_ids: json!(groups),
-        access_expires_at: access_end,
-        reason,
+        email_key: Some(fold_text(&texts.email)),
+        email: Some(texts.email),
+        role_ids: json!(distinct_ids(&new.roles)),
+        group_ids: json!(distinct_ids(&new.groups)),
+        access_expires_at: texts.access_end,
+        reason: texts.reason,
         hash: vault::hash_secret(&secret),
         sealed_secret: Some(seal_secret(cx, id, &secret).await?),
         created_at: cx.requested_at,
-        expires_at: end,
+        expires_at: texts.end,
         sent_count: 1,
         redeemed_at: None,
         accepted_at: None,
@@ -202,11 +183,14 @@ pub async fn create_invitation(cx: &Cx, new: NewInvitation) -> Result<IssuedInvi
         maker_permissions: Some(permission_names(cx)),
         held_at: None,
     };
-    let (draft, roles, groups) = (&draft, &roles, &groups);
+    let (new, draft) = (&new, &draft);
     let invitation = cx
         .write(move |tx| {
             Box::pin(async move {
-                check_given(cx, tx, roles, groups).await?;
+                mistakes::both(
+                    check_texts(cx, new),
+                    check_given(cx, tx, &new.roles, &new.groups).await,
+                )?;
                 let now = tx.now_after(None);
                 check_limits(tx, draft.email_key.as_deref(), now).await?;
                 let row = Invitation {
@@ -277,44 +261,86 @@ fn check_access_end(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<Option<DateTim
     }
 }
 
-fn distinct_ids(field: &'static str, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+/// What an invitation says beside what it gives.
+#[derive(Debug, Default)]
+struct InvitationTexts {
+    email: String,
+    end: DateTime<Utc>,
+    access_end: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+fn check_texts(cx: &Cx, new: &NewInvitation) -> Result<InvitationTexts> {
+    let mut mistakes = Mistakes::default();
+    let email = mistakes.collect(check_address(&new.email));
+    let end = mistakes.collect(check_end(cx, new.expires_at));
+    let access_end = mistakes.collect(check_access_end(cx, new.access_expires_at)).flatten();
+    let reason = crate::domain::check_change_reason(new.reason.as_deref());
+    let reason = mistakes.collect(reason).flatten();
+    if let (Some(end), Some(access_end)) = (end, access_end)
+        && access_end <= end
+    {
+        let why = "must be after the end of the invitation";
+        mistakes.add(Error::invalid("accessExpiresAt", why));
+    }
+    for (field, ids) in [("roles", &new.roles), ("groups", &new.groups)] {
+        if ids.len() > MAX_LISTED || distinct_ids(ids).len() > MAX_GIVEN {
+            let why = format!("must be at most {MAX_GIVEN}");
+            mistakes.add(Error::broken(Rule::TooMany, field, why));
+        }
+    }
+    if new.roles.is_empty() && new.groups.is_empty() {
+        let why = "an invitation gives a role or a group";
+        mistakes.add(Error::broken(Rule::Required, "roles", why));
+    }
+    mistakes.refuse_any()?;
+    let (email, end) = (email.unwrap_or_default(), end.unwrap_or_default());
+    Ok(InvitationTexts { email, end, access_end, reason })
+}
+
+fn distinct_ids(ids: &[Uuid]) -> Vec<Uuid> {
     let mut distinct = ids.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    if distinct.len() > MAX_GIVEN {
-        return Err(Error::broken(Rule::TooMany, field, format!("must be at most {MAX_GIVEN}")));
-    }
-    Ok(distinct)
+    distinct
 }
 
 /// Refuses roles and groups that are not there, groups of a connection, and groups whose members
-/// hold roles, unless the actor may give roles.
+/// hold roles, unless the actor may give roles. Lists that are too long are not read.
 async fn check_given(cx: &Cx, tx: &Tx<'_>, roles: &[Uuid], groups: &[Uuid]) -> Result<()> {
-    if check_roles(cx, tx, roles).await? < roles.len() {
-        return Err(Error::not_found(Noun::Role));
+    if [roles, groups].iter().any(|ids| ids.len() > MAX_LISTED) {
+        return Ok(());
     }
-    let found = live_groups(tx, groups).await?;
-    if found.len() < groups.len() {
-        return Err(Error::not_found(Noun::Group));
+    let mut mistakes = Mistakes::default();
+    let live = check_roles(cx, tx, roles).await?;
+    mistakes.collect(mistakes::each("roles", roles, |id| {
+        live.contains(id).then_some(()).ok_or_else(|| Error::not_found(Noun::Role))
+    }));
+    let live = live_groups(tx, groups).await?;
+    mistakes.collect(mistakes::each("groups", groups, |id| {
+        let found = live.iter().find(|(group, ..)| group == id);
+        match found.ok_or_else(|| Error::not_found(Noun::Group))? {
+            (_, _, None) => Ok(()),
+            (_, name, Some(_)) => {
+                let why = format!(
+                    "{name:?} belongs to a connection, whose identity provider decides who is in it"
+                );
+                Err(Error::invalid("groups", why))
+            }
+        }
+    }));
+    for (group, ..) in live {
+        mistakes.collect(giving::check_group(cx, tx, group).await);
     }
-    if let Some((_, name, _)) = found.iter().find(|(_, _, owner)| owner.is_some()) {
-        let why = format!(
-            "{name:?} belongs to a connection, whose identity provider decides who is in it"
-        );
-        return Err(Error::invalid("groups", why));
-    }
-    for group in groups {
-        giving::check_group(cx, tx, *group).await?;
-    }
-    Ok(())
+    mistakes.refuse_any()
 }
 
-/// Refuses live roles that the actor may not give. Returns how many are live.
-async fn check_roles(cx: &Cx, tx: &Tx<'_>, ids: &[Uuid]) -> Result<usize> {
+/// Refuses live roles that the actor may not give. Returns which are live.
+async fn check_roles(cx: &Cx, tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let live = tx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
     let live = live.filter(role::Column::Id.is_in(ids.iter().copied())).all(&tx.db).await?;
     live.iter().try_for_each(|role| giving::check_role(cx, role))?;
-    Ok(live.len())
+    Ok(live.into_iter().map(|role| role.id).collect())
 }
 
 async fn live_roles(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>> {

@@ -21,7 +21,7 @@ use crate::context::{Cx, Tx};
 use crate::domain::access::giving;
 use crate::domain::connection::Connection;
 use crate::domain::tenant::organization;
-use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule, mistakes};
 
 use self::saml::{SamlEdit, SamlSettings};
 use self::service_key::SamlSecrets;
@@ -160,13 +160,9 @@ impl ClaimRules {
                 let why = format!("at most {MAX_LISTED_GROUPS} groups can be listed");
                 mistakes.add(Error::broken(Rule::TooMany, "claimedGroups", why));
             }
-            if let Some(Err(error)) = groups
-                .iter()
-                .map(|key| crate::domain::check_text("claimedGroups", key, MAX_GROUP_KEY))
-                .find(Result::is_err)
-            {
-                mistakes.add(error);
-            }
+            mistakes.collect(check_entries("claimedGroups", groups, |key| {
+                crate::domain::check_text("claimedGroups", key, MAX_GROUP_KEY)
+            }));
         }
         if let Some(Some(days)) = self.claims_expire_days
             && !(1..=3_650).contains(&days)
@@ -185,6 +181,16 @@ impl ClaimRules {
         row.claims_expire_days = self.claims_expire_days.unwrap_or(row.claims_expire_days);
         row.account_creation = self.account_creation.unwrap_or(row.account_creation);
     }
+}
+
+/// Checks the first entries of a list that may be longer than is allowed.
+fn check_entries<R>(
+    list: &'static str,
+    entries: &[String],
+    check: impl FnMut(&String) -> Result<R>,
+) -> Result<()> {
+    let first = entries.get(..MAX_LISTED_GROUPS).unwrap_or(entries);
+    mistakes::each(list, first, check).map(drop)
 }
 
 /// The keys as they are compared: names without regard to the case of letters.

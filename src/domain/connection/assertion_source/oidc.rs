@@ -5,6 +5,7 @@ use entity::assertion_source::Model as AssertionSource;
 use entity::connection::Provider;
 use serde::{Deserialize, Serialize};
 
+use super::check_entries;
 use super::person_names::{PersonNames, PersonNamesEdit};
 use crate::auth::policy::{Permission, Permissions};
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
@@ -221,18 +222,16 @@ impl OidcSettings {
         mistakes.collect(check_word("oidc.clientId", &self.client_id));
         for (field, words) in [("audiences", &self.audiences), ("scopes", &self.scopes)] {
             mistakes.collect(check_count(field, words.len(), 1));
-            for word in words {
-                mistakes.collect(check_word(field, word));
-            }
+            mistakes.collect(check_entries(field, words, |word| check_word(field, word)));
         }
         mistakes.collect(check_count("algorithms", self.algorithms.len(), 1));
         if !self.scopes.iter().any(|scope| scope == "openid") {
             mistakes.add(Error::invalid("scopes", "must contain openid"));
         }
         mistakes.collect(check_count("redirectUrls", self.redirect_urls.len(), 0));
-        for url in &self.redirect_urls {
-            mistakes.collect(check_redirect("redirectUrls", url));
-        }
+        mistakes.collect(check_entries("redirectUrls", &self.redirect_urls, |url| {
+            check_redirect("redirectUrls", url)
+        }));
         if self.console_permissions.contains(&Permission::PlatformAdmin) {
             let why = "a sign-in in one organization cannot give PLATFORM_ADMIN";
             mistakes.add(Error::invalid("consolePermissions", why));

@@ -8,6 +8,7 @@ use entity::assertion_source::Model as AssertionSource;
 use entity::connection::Provider;
 use serde::{Deserialize, Serialize};
 
+use super::check_entries;
 use super::oidc::{
     DEFAULT_SKEW_SECONDS, GraphClient, GraphEdit, GraphSettings, MAX_SKEW_SECONDS, MICROSOFT_GRAPH,
     check_address, check_redirect, check_word, permission_names,
@@ -259,16 +260,15 @@ impl SamlSettings {
                 mistakes.add(Error::broken(Rule::TooMany, field, why));
             }
         }
-        for audience in &self.audiences {
-            let checked = crate::domain::check_text("saml.audiences", audience, MAX_TEXT_LENGTH);
-            mistakes.collect(checked);
-        }
-        for recipient in &self.recipients {
-            mistakes.collect(check_address("recipients", recipient, true));
-        }
-        for url in &self.redirect_urls {
-            mistakes.collect(check_redirect("saml.redirectUrls", url));
-        }
+        mistakes.collect(check_entries("saml.audiences", &self.audiences, |audience| {
+            crate::domain::check_text("saml.audiences", audience, MAX_TEXT_LENGTH)
+        }));
+        mistakes.collect(check_entries("recipients", &self.recipients, |recipient| {
+            check_address("recipients", recipient, true)
+        }));
+        mistakes.collect(check_entries("saml.redirectUrls", &self.redirect_urls, |url| {
+            check_redirect("saml.redirectUrls", url)
+        }));
         if self.console_permissions.contains(&Permission::PlatformAdmin) {
             let why = "a sign-in in one organization cannot give PLATFORM_ADMIN";
             mistakes.add(Error::invalid("saml.consolePermissions", why));

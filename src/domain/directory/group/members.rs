@@ -13,9 +13,12 @@ use crate::context::Tx;
 use crate::domain::directory::MAX_NESTING_DEPTH;
 use crate::domain::interval::MemberKind;
 use crate::domain::{interval, paging};
-use crate::error::{Error, Result};
+use crate::error::{Error, Mistakes, Result};
 use crate::identity::document::MemberChange;
 use crate::ledger::NewEvent;
+
+/// The most members that do not exist of which a person is told.
+const MAX_STRANGERS: usize = 20;
 
 /// The combined effect of a list of member changes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,9 +27,36 @@ pub(super) struct MemberDelta {
     pub(super) empty_first: bool,
     pub(super) add: BTreeSet<Uuid>,
     pub(super) remove: BTreeSet<Uuid>,
+    /// The ids to add in the order of the one list that names them, for which a mistake in one says
+    /// its place. Empty if there are several lists, and for connections.
+    listed: Vec<Uuid>,
 }
 
 impl MemberDelta {
+    /// The combined effect of the changes that an actor wants; `owner` is the connection that it is
+    /// confined to. A SCIM error names the attribute and no place in it.
+    pub(super) fn wanted_by(owner: Option<Uuid>, changes: &[MemberChange]) -> Result<Self> {
+        let mut delta = Self::from_changes(changes)?;
+        if let ([MemberChange::Add(ids) | MemberChange::Replace(ids)], None) = (changes, owner) {
+            delta.listed = ids.iter().filter_map(|id| parse_member_id(id)).collect();
+        }
+        Ok(delta)
+    }
+
+    /// Refuses members that do not exist: for a person all of them, up to [`MAX_STRANGERS`].
+    fn refuse_strangers<'a>(&self, strangers: impl Iterator<Item = &'a Uuid>) -> Result<()> {
+        let mut mistakes = Mistakes::default();
+        for stranger in strangers.take(if self.listed.is_empty() { 1 } else { MAX_STRANGERS }) {
+            let error = unknown_member(&stranger.to_string());
+            let place = self.listed.iter().position(|id| id == stranger);
+            mistakes.add(match place {
+                Some(place) => error.at_place("members", place),
+                None => error,
+            });
+        }
+        mistakes.refuse_any()
+    }
+
     pub(super) fn from_changes(changes: &[MemberChange]) -> Result<Self> {
         let mut delta = Self::default();
         for change in changes {
@@ -54,7 +84,7 @@ impl MemberDelta {
                         .iter()
                         .map(|id| parse_member_id(id).ok_or_else(|| unknown_member(id)))
                         .collect::<Result<_>>()?;
-                    delta = Self { empty_first: true, add, remove: BTreeSet::new() };
+                    delta = Self { empty_first: true, add, ..Self::default() };
                 }
             }
         }
@@ -213,9 +243,7 @@ pub(super) async fn apply_delta(
     let users: BTreeSet<Uuid> = delta.add.difference(&groups).copied().collect();
     if !users.is_empty() {
         let live = find_live_ids(tx, "user", &users, group.connection_id, true).await?;
-        if let Some(stranger) = users.difference(&live).next() {
-            return Err(unknown_member(&stranger.to_string()));
-        }
+        delta.refuse_strangers(users.difference(&live))?;
     }
     if !groups.is_empty() {
         check_nesting(tx, group.id, &groups).await?;

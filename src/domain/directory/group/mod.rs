@@ -128,7 +128,7 @@ pub(in crate::domain) async fn create_group_in(
     document: &Map<String, Value>,
     members: &[MemberChange],
 ) -> Result<Change<Group>> {
-    let delta = MemberDelta::from_changes(members)?;
+    let delta = MemberDelta::wanted_by(owner, members)?;
     let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
     let now = tx.now_after(None);
     let group = Group {
@@ -217,7 +217,8 @@ pub(in crate::domain) async fn change_group_in(
 ) -> Result<Change<Group>> {
     let before = lock_live_group(tx, cx, id).await?;
     let edit = edit(&before)?;
-    let delta = MemberDelta::from_changes(&resolve_selections(tx, ty, id, edit.members).await?)?;
+    let changes = resolve_selections(tx, ty, id, edit.members).await?;
+    let delta = MemberDelta::wanted_by(cx.confined_to(), &changes)?;
     let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
     let now = tx.now_after(Some(before.updated_at));
     let old = before.attributes()?;

@@ -197,12 +197,14 @@ impl UserQuery {
             narrow.push(RowNarrowing::InGroup { group, transitive });
         }
         for role in self.role.into_iter().chain(self.holding) {
-            let sources = access::find_sources(cx, cx.db(), Some(role), AsOf::Now).await?;
+            // One instant for both statements: what is planned to end may end between them.
+            let at = cx.app.clock.now();
+            let sources = access::find_sources(cx, cx.db(), Some(role), AsOf::Planned(at)).await?;
             narrow.push(RowNarrowing::Holds {
                 role,
                 groups: sources.groups.into_iter().collect(),
                 connections: sources.connections.into_iter().collect(),
-                at: cx.app.clock.now(),
+                at,
             });
         }
         narrow.extend(self.ids.clone().map(RowNarrowing::Ids));

@@ -2,6 +2,7 @@
 //! status. They are pushed to a receiver (RFC 8935), or a receiver polls them (RFC 8936): a stream
 //! with an address is pushed.
 
+mod checks;
 pub mod keys;
 pub mod notice;
 pub mod poll;
@@ -30,20 +31,16 @@ use super::secret;
 use crate::auth::policy::{Action, Actor, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::tenant::organization;
-use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
+use crate::error::{Error, Noun, RefusalReason, Result, Rule};
 use crate::ledger::EventKind;
+use checks::CheckedSettings;
 use keys::StreamSigners;
 use token::{StreamView, SubjectDetails};
 
+pub(super) use checks::check_settings;
 pub use event_stream::Model as EventStream;
 pub use update::{StreamEdit, update_stream};
 
-/// The longest audience, and the longest header with which a receiver is called.
-const MAX_AUDIENCE_LENGTH: usize = 500;
-const MAX_AUTHORIZATION_LENGTH: usize = 4_096;
-/// The most types of events that a receiver can request, and the longest name of one.
-const MAX_REQUESTED: usize = 200;
-const MAX_TYPE_LENGTH: usize = 300;
 /// The longest state that a receiver can send to be verified.
 const MAX_STATE_LENGTH: usize = 1_000;
 /// Why a stream is disabled that its receiver turned off.
@@ -138,27 +135,6 @@ pub fn requested_events(stream: &EventStream) -> Option<Vec<String>> {
     Some(names.iter().filter_map(|name| name.as_str().map(Into::into)).collect())
 }
 
-fn check_requested(names: &[String]) -> Result<Value> {
-    if names.len() > MAX_REQUESTED || names.iter().any(|name| name.len() > MAX_TYPE_LENGTH) {
-        let why =
-            format!("must be at most {MAX_REQUESTED} names of at most {MAX_TYPE_LENGTH} bytes");
-        return Err(Error::broken(Rule::TooMany, "stream.eventTypes", why));
-    }
-    Ok(json!(names))
-}
-
-fn check_authorization(text: &str) -> Result<&str> {
-    let fits = text.len() <= MAX_AUTHORIZATION_LENGTH
-        && !text.is_empty()
-        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if fits {
-        Ok(text)
-    } else {
-        let why = format!("must be 1 to {MAX_AUTHORIZATION_LENGTH} printable letters of ASCII");
-        Err(Error::invalid("stream.authorizationHeader", why))
-    }
-}
-
 /// The row of a new stream, whose key pair is made now.
 pub(super) async fn prepare_stream(
     cx: &Cx,
@@ -166,22 +142,9 @@ pub(super) async fn prepare_stream(
     settings: &StreamSettings,
     payload: Payload,
 ) -> Result<EventStream> {
-    let mut mistakes = Mistakes::default();
-    let audience = settings.audience.as_deref().map(|text| {
-        mistakes.collect(crate::domain::check_text("stream.audience", text, MAX_AUDIENCE_LENGTH))
-    });
-    let requested = settings.events_requested.as_deref().map(check_requested).transpose();
-    let requested = mistakes.collect(requested).flatten();
-    let authorization = settings.push_authorization.as_deref().map(check_authorization);
-    let authorization = mistakes.collect(authorization.transpose()).flatten();
-    if settings.subject_format == SubjectFormat::Email && payload != Payload::Full {
-        let why = "names people by their address, which needs the payload FULL";
-        mistakes.add(Error::invalid("stream.subjectFormat", why));
-    }
-    mistakes.refuse_any()?;
+    let CheckedSettings { audience, requested, authorization } = check_settings(settings, payload)?;
     let slug = organization::current_organization(cx).await?.slug;
-    let audience =
-        audience.flatten().unwrap_or_else(|| format!("{}/streams/{id}", issuer(&cx.app, &slug)));
+    let audience = audience.unwrap_or_else(|| format!("{}/streams/{id}", issuer(&cx.app, &slug)));
     let key = keys::make_key(settings.signing_algorithm).await?;
     let key = keys::seal_key(cx, id, &key, cx.app.clock.now()).await?;
     let push_authorization = match authorization {
@@ -207,8 +170,8 @@ pub(super) async fn prepare_stream(
     })
 }
 
+/// Stores a new stream; the key of its receiver was checked.
 pub(super) async fn insert_stream(tx: &Tx<'_>, row: EventStream) -> Result<()> {
-    check_receiver_key(tx, row.receiver_key_id).await?;
     Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
     Ok(())
 }
@@ -229,7 +192,8 @@ pub(super) async fn bind_receiver(tx: &Tx<'_>, id: Uuid, key: Option<Uuid>) -> R
     Ok(true)
 }
 
-async fn check_receiver_key(tx: &Tx<'_>, key: Option<Uuid>) -> Result<()> {
+/// Refuses the key of a receiver that does not exist.
+pub(super) async fn check_receiver_key(tx: &Tx<'_>, key: Option<Uuid>) -> Result<()> {
     let Some(key) = key else { return Ok(()) };
     let known = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(key));
     match known.one(&tx.db).await? {

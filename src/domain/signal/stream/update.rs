@@ -5,10 +5,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{
-    EventStream, StreamOfDestination, check_authorization, check_requested, lock_stream,
-    requested_events, save_stream,
-};
+use super::checks::{check_authorization, check_requested};
+use super::{EventStream, StreamOfDestination, lock_stream, requested_events, save_stream};
 use crate::context::{Change, Cx, Tx};
 use crate::domain::signal::destination::{
     Destination, allow_telling, bump_version, check_description, check_url, describe_destination,
