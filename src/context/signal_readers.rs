@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-/// What a worker has to know: how far the ledger of its organization goes, and a number that changes
-/// with the settings of its destinations.
+/// What a worker has to know: how far the ledger of its organization goes, and a number that
+/// changes with the settings of its destinations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReaderNews {
     pub head: i64,
