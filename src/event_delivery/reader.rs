@@ -199,7 +199,7 @@ impl LedgerReader {
     /// Opens destinations that were made or changed, and drops those that receive nothing any more.
     async fn open_destinations(&mut self) -> Result<()> {
         self.write_down().await?;
-        let rows = self.work.list_told().await?;
+        let rows = self.work.list_receiving().await?;
         let versions: HashMap<Uuid, i64> = rows.iter().map(|row| (row.id, row.version)).collect();
         self.destinations.retain(|id, active| versions.get(id) == Some(&active.row.version));
         for row in rows {

@@ -190,7 +190,7 @@ impl SignalWork {
     }
 
     /// The destinations that are called and receive events.
-    pub async fn list_told(&self) -> Result<Vec<Destination>> {
+    pub async fn list_receiving(&self) -> Result<Vec<Destination>> {
         let active = destination::Column::State.is_in([State::Active, State::Failing]);
         let query = self.cx.find::<destination::Entity>().filter(active);
         let called = query.filter(destination::Column::Url.is_not_null());
