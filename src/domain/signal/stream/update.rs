@@ -83,7 +83,8 @@ impl CheckedStreamEdit {
 /// Changes the settings of a stream.
 ///
 /// # Errors
-/// [`Error::NotFound`], and [`Error::Invalid`] for settings that cannot be used.
+/// [`NotFound`](crate::error::Error::NotFound), and [`Invalid`](crate::error::Error::Invalid) for
+/// settings that cannot be used.
 pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<StreamOfDestination> {
     allow_telling(cx, Payload::Reference)?;
     let edit = &CheckedStreamEdit::check_edit(cx, id, &edit).await?;
