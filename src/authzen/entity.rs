@@ -1,5 +1,5 @@
 //! The entities of a request: its subject, its action and its resource (section 5 of the
-//! specification). JsonMembers that are not known here are ignored.
+//! specification). Members that are not known here are ignored.
 
 use serde_json::{Map, Value};
 
