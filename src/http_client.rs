@@ -160,15 +160,25 @@ impl GuardedClient {
         time: Duration,
         max: usize,
     ) -> Result<HttpAnswer, String> {
+        let accept = "application/scim+json, application/json";
+        self.get_accepting(url, authorization, accept, time, max).await
+    }
+
+    /// The same in one of these media types.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::get_as`].
+    pub async fn get_accepting(
+        &self,
+        url: &Url,
+        authorization: &str,
+        accept: &'static str,
+        time: Duration,
+        max: usize,
+    ) -> Result<HttpAnswer, String> {
         let request =
             self.client.get(url.clone()).timeout(time).header("authorization", authorization);
-        self.send_traced(
-            "GET",
-            url,
-            request.header("accept", "application/scim+json, application/json"),
-            max,
-        )
-        .await
+        self.send_traced("GET", url, request.header("accept", accept), max).await
     }
 
     /// What `url` answers to a form.

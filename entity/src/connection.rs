@@ -88,6 +88,9 @@ pub enum Provider {
     /// Zitadel.
     #[sea_orm(string_value = "ZITADEL")]
     Zitadel,
+    /// Auth0.
+    #[sea_orm(string_value = "AUTH0")]
+    Auth0,
     /// Any other SCIM 2.0 client.
     #[sea_orm(string_value = "GENERIC")]
     Generic,

@@ -96,6 +96,21 @@ pub enum SigningAlgorithm {
     EdDsa,
 }
 
+/// When a sign-in here asks the provider's UserInfo endpoint, with the access token that came with
+/// the ID token. Its claims count only where the ID token does not have them. A token that an
+/// application hands over comes alone, so nothing is asked for it.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "oidc::UserInfoUse")]
+pub enum UserInfoUse {
+    /// It is never asked.
+    Never,
+    /// It is asked where the ID token lacks a claim that the connection reads. Without its answer,
+    /// the sign-in goes on with what the ID token says, and memberships stay as they are.
+    WhenClaimsMissing,
+    /// It is asked at each sign-in. Without its answer, the sign-in is refused.
+    Always,
+}
+
 /// The identity provider whose sign-ins a connection accepts.
 pub struct AssertionSourceObject(pub assertion_source::AssertionSource);
 
@@ -250,6 +265,12 @@ impl OidcSource {
         &self.0.scopes
     }
 
+    /// When a sign-in here asks the UserInfo endpoint.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn user_info(&self) -> UserInfoUse {
+        self.0.user_info.into()
+    }
+
     /// Where the provider sends people back to: register it there as the redirect URI of the
     /// application. No other connection has the same.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
@@ -376,6 +397,9 @@ pub struct OidcSourceInput {
     skew_seconds: i32,
     /// The scopes that a sign-in here asks for; left out = openid, profile and email.
     scopes: Option<Vec<String>>,
+    /// When a sign-in here asks the UserInfo endpoint; left out = NEVER for Entra ID and Google,
+    /// WHEN_CLAIMS_MISSING for others.
+    user_info: Option<UserInfoUse>,
     /// Where applications may be sent after a sign-in here, at most 50.
     redirect_urls: Option<Vec<String>>,
     /// The most that a sign-in may give in the console: a person gets those of them that the
@@ -532,6 +556,7 @@ impl OidcSourceInput {
             claims: self.claims.map(OidcClaimsInput::into_edit).transpose()?.map(Some),
             skew_seconds: Some(self.skew_seconds),
             scopes: self.scopes,
+            user_info: self.user_info.map(Into::into),
             redirect_urls: self.redirect_urls,
             console_permissions: self.console_permissions.map(to_permissions),
             graph: self.graph.map(|graph| Some(graph.into())),
@@ -585,6 +610,8 @@ pub struct OidcSourceUpdateInput {
     skew_seconds: MaybeUndefined<i32>,
     /// The scopes that a sign-in here asks for. Cannot be null.
     scopes: MaybeUndefined<Vec<String>>,
+    /// When a sign-in here asks the UserInfo endpoint. Cannot be null.
+    user_info: MaybeUndefined<UserInfoUse>,
     /// Where applications may be sent after a sign-in here, at most 50. Cannot be null.
     redirect_urls: MaybeUndefined<Vec<String>>,
     /// The most that a sign-in may give in the console. You must hold them, and those that it had
@@ -621,6 +648,10 @@ impl OidcSourceUpdateInput {
                 .collect(relay::refuse_null("skewSeconds", self.skew_seconds))
                 .flatten(),
             scopes: mistakes.collect(relay::refuse_null("scopes", self.scopes)).flatten(),
+            user_info: mistakes
+                .collect(relay::refuse_null("userInfo", self.user_info))
+                .flatten()
+                .map(Into::into),
             redirect_urls: mistakes
                 .collect(relay::refuse_null("redirectUrls", self.redirect_urls))
                 .flatten(),

@@ -61,6 +61,7 @@ const FIELD_MAP: FieldMap = FieldMap {
         ("jwksUri", "assertion.oidc.jwksUri"),
         ("skewSeconds", "assertion.oidc.skewSeconds"),
         ("scopes", "assertion.oidc.scopes"),
+        ("userInfo", "assertion.oidc.userInfo"),
         ("redirectUrls", "assertion.oidc.redirectUrls"),
         ("consolePermissions", "assertion.oidc.consolePermissions"),
         ("graph.baseUrl", "assertion.oidc.graph.baseUrl"),
@@ -172,6 +173,9 @@ pub enum Provider {
     Keycloak,
     /// Zitadel.
     Zitadel,
+    /// Auth0. Its people sign in; it sends nothing over SCIM.
+    #[graphql(name = "AUTH0")]
+    Auth0,
     /// Any other SCIM 2.0 client.
     Generic,
 }

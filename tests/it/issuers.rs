@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
     KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
 };
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -37,6 +37,12 @@ pub enum Page {
     Json(Value),
     Moved(String),
     Down,
+    /// For requests with this authorization alone: a media type and a text.
+    Guarded {
+        authorization: String,
+        kind: &'static str,
+        text: String,
+    },
 }
 
 impl Issuer {
@@ -45,7 +51,7 @@ impl Issuer {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let issuer = Self { url, pages: Arc::default(), asked: Arc::default() };
         let serving = issuer.clone();
-        let answer = move |uri: Uri| {
+        let answer = move |uri: Uri, headers: HeaderMap| {
             serving.asked.fetch_add(1, Ordering::SeqCst);
             let page = serving.pages.lock().unwrap().get(uri.path()).cloned();
             async move {
@@ -55,6 +61,14 @@ impl Issuer {
                         (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
                     }
                     Some(Page::Down) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                    Some(Page::Guarded { authorization, kind, text }) => {
+                        let given = headers.get(header::AUTHORIZATION);
+                        if given.is_some_and(|given| given == authorization.as_str()) {
+                            ([(header::CONTENT_TYPE, kind)], text).into_response()
+                        } else {
+                            StatusCode::UNAUTHORIZED.into_response()
+                        }
+                    }
                     None => StatusCode::NOT_FOUND.into_response(),
                 }
             }

@@ -1,9 +1,11 @@
 //! Several servers on one PostgreSQL database. SQLite allows one server only.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::database::{Database, MASTER_KEY, on_postgres};
 use crate::process::{Server, bootstrap, rolecall};
+use crate::saml_sign_ins::{FORM, IdentityProvider, Said, form_body};
 use crate::world::Answer;
 
 #[tokio::test]
@@ -72,5 +74,63 @@ async fn rotation_takes_effect_on_every_server() {
     .await;
     other.scim(&made).with_token(secret).get("/Users").await.refused(403, None);
     drop((one, other));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn replayed_response_counts_on_one_server() {
+    if !on_postgres() {
+        return;
+    }
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let servers = [Server::start(&database).await, Server::start(&database).await];
+    let http = reqwest::Client::new();
+    let ask = async |query: &str, variables: Value| {
+        let request = http.post(format!("{}/graphql", servers[0].address));
+        let request = request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap());
+        let request = request.json(&json!({ "query": query, "variables": variables }));
+        Answer::of(request.send().await.unwrap()).await.is(200).body["data"].clone()
+    };
+    let provider = IdentityProvider::new();
+    let (entity, consumer) = ("https://app.example", "https://app.example/acs");
+    let saml = json!({ "metadata": { "xml": provider.metadata() }, "audiences": [entity],
+        "recipients": [consumer] });
+    let create = "mutation($i: ConnectionCreateInput!) { connectionCreate(input: $i) { userErrors { \
+                  message } } }";
+    let input = json!({ "name": "SAML", "provider": "GENERIC", "assertion": { "saml": saml } });
+    let connected = ask(create, json!({ "i": input })).await;
+    assert_eq!(connected["connectionCreate"]["userErrors"], json!([]), "{connected:#}");
+    let issue = "mutation { apiKeyIssue(input: { name: \"app\", permissions: [ASSERTION_WRITE] }) { \
+                 secret } }";
+    let issued = ask(issue, json!({})).await;
+    let key = issued["apiKeyIssue"]["secret"].as_str().unwrap();
+    let ada = servers[1].scim(&made).user("ada").await;
+    let submit = async |server: &Server, response: &str, repeatable: Option<&str>| {
+        let mut request = http.post(format!("{}/assertions/acme", server.address));
+        if let Some(repeatable) = repeatable {
+            request = request.header("idempotency-key", repeatable);
+        }
+        let body = form_body(&[("SAMLResponse", response), ("requestId", "_q")]);
+        let request = request.bearer_auth(key).header("content-type", FORM).body(body);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let respond = |id: &str| provider.respond(&Said::of_ada(id, entity, consumer, "_q"));
+    // One after the other, and at once.
+    let response = respond("_1");
+    let first = submit(&servers[0], &response, None).await.is(200);
+    assert_eq!(first.body["userId"], json!(ada), "{:#}", first.body);
+    let replayed = submit(&servers[1], &response, None).await.is(422);
+    assert_eq!(replayed.body["code"], "ASSERTION_REPLAYED", "{:#}", replayed.body);
+    let response = respond("_2");
+    let racing = (0..8).map(|n| submit(&servers[n % 2], &response, None));
+    let answers = join_all(racing).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    // The same submission, repeated at the other server, gets its answer.
+    let response = respond("_3");
+    let first = submit(&servers[0], &response, Some("k")).await.is(200);
+    let again = submit(&servers[1], &response, Some("k")).await.is(200);
+    assert_eq!(again.body, first.body);
+    drop(servers);
     database.drop().await;
 }

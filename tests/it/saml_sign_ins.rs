@@ -44,6 +44,21 @@ pub struct Said {
     issued_at: DateTime<Utc>,
 }
 
+impl Said {
+    /// A sign-in of a person at this moment, which answers a request of an application.
+    pub fn of_ada(id: &str, audience: &str, recipient: &str, request: &str) -> Self {
+        Self {
+            id: id.into(),
+            audience: audience.into(),
+            recipient: recipient.into(),
+            request: Some(request.into()),
+            name: "ada".into(),
+            groups: Vec::new(),
+            issued_at: Utc::now(),
+        }
+    }
+}
+
 impl IdentityProvider {
     pub fn new() -> Self {
         Self::since(Utc::now())

@@ -1,6 +1,6 @@
 // A person signs in at an OpenID provider that others wrote (oidc-provider), with the code flow and PKCE, as a browser
 // would: for an application, which redeems its code, and for the console, whose link opens a session. Then the provider
-// gets a new key, and another client of it is refused.
+// says everything but the subject by UserInfo alone, gets a new key, and another client of it is refused.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
@@ -20,14 +20,22 @@ const client = (id, redirect) => ({
   client_id: id,
   client_secret: `secret of ${id}`.replaceAll(' ', '-'),
   redirect_uris: [redirect],
+  ...(userInfoAlgorithm && { userinfo_signed_response_alg: userInfoAlgorithm }),
 });
+// Whether claims of people are in ID tokens, or in UserInfo alone; and how that is signed.
+let isInIdToken = true;
+let userInfoAlgorithm;
+let userInfoRequests = 0;
 // Known as soon as there is a connection.
 let callback = 'https://app.example/later';
 const people = { ada: { preferred_username: 'sign-in.ada', name: 'Ada', groups: ['Ward 3'] } };
 
 // The provider keeps its address when it gets other keys.
 let handle;
-const listener = createServer((request, response) => handle(request, response));
+const listener = createServer((request, response) => {
+  if (request.url.startsWith('/me')) userInfoRequests += 1;
+  return handle(request, response);
+});
 await new Promise((done) => listener.listen(0, '127.0.0.1', done));
 const issuer = `http://127.0.0.1:${listener.address().port}`;
 const provide = (...keys) => {
@@ -35,7 +43,8 @@ const provide = (...keys) => {
     clients: [client('rolecall', callback), client('other', callback)],
     jwks: { keys },
     cookies: { keys: ['not a secret'] },
-    conformIdTokenClaims: false,
+    conformIdTokenClaims: !isInIdToken,
+    features: { jwtUserinfo: { enabled: true } },
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], groups: ['groups'] },
     scopes: ['openid', 'profile', 'groups'],
     pkce: { required: () => true },
@@ -234,10 +243,27 @@ assert.match(refused.text, /ASSERTION_AUDIENCE/);
 const back = { clientId: 'rolecall', clientSecret: 'secret-of-rolecall' };
 await graphql(change, { i: { id: connection, assertion: { oidc: back } } });
 
+// The ID token names only the subject: the user name is in UserInfo, an object or a signed JWT.
+isInIdToken = false;
+for (const algorithm of [undefined, 'RS256']) {
+  userInfoAlgorithm = algorithm;
+  provide(firstKey);
+  const before = userInfoRequests;
+  const who = await (await redeem(await signIn(toApplication))).json();
+  assert.deepEqual([who.userId, who.userName], [ada, 'sign-in.ada'], JSON.stringify(who));
+  assert.equal(userInfoRequests, before + 1);
+}
+// A connection that never asks does not know who it is.
+const ask = async (userInfo) =>
+  graphql(change, { i: { id: connection, assertion: { oidc: { userInfo } } } });
+await ask('NEVER');
+assert.match((await signIn(toApplication)).text, /ASSERTION_CLAIM/);
+await ask('WHEN_CLAIMS_MISSING');
+
 // A new key is read when the first token names it, at most every ten seconds.
 provide(newKey('second'));
 await new Promise((done) => setTimeout(done, 10_500));
 assert.equal((await (await redeem(await signIn(toApplication))).json()).userId, ada);
 listener.close();
 listener.closeAllConnections();
-console.log('a code flow with PKCE for an application and for the console, another client, a new key');
+console.log('a code flow with PKCE for an application and for the console, UserInfo, another client, a new key');

@@ -16,7 +16,8 @@ const isPushing = (provider: Provider): provider is Pushing => PUSHING.some((eac
 export function Guide({ opening, title }: { opening: Opening; title: string }) {
   const { t } = useTranslation('setup');
   const heading = useRef<HTMLHeadingElement>(null);
-  const [provider, setProvider] = useState<Provider>(opening.provider);
+  // Auth0 sends nothing over SCIM by itself: what does in its place is another client.
+  const [provider, setProvider] = useState<Provider>(opening.provider === 'AUTH0' ? 'GENERIC' : opening.provider);
   useEffect(() => heading.current?.focus(), []);
   const reads = opening.kind === 'SCIM_PULL';
   return (

@@ -55,6 +55,7 @@ pub struct ProviderMetadata {
     pub authorization_endpoint: Option<Url>,
     pub token_endpoint: Option<Url>,
     pub end_session_endpoint: Option<Url>,
+    pub user_info_endpoint: Option<Url>,
     /// Whether it names itself in the answer to a sign-in (RFC 9207).
     pub names_issuer: bool,
     /// Whether the client can authenticate with its secret in the form.
@@ -74,6 +75,7 @@ impl ProviderMetadata {
             authorization_endpoint: address("authorization_endpoint"),
             token_endpoint: address("token_endpoint"),
             end_session_endpoint: address("end_session_endpoint"),
+            user_info_endpoint: address("userinfo_endpoint"),
             names_issuer: document["authorization_response_iss_parameter_supported"] == true,
             takes_secret_in_form: methods.is_some_and(in_form),
         })

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use entity::connection::Provider;
 use serde_json::{Map, Value};
 
-use super::refusal_error;
+use super::{VerifiedToken, refusal_error};
 use crate::domain::connection::assertion_source::oidc::ClaimPointers;
 use crate::domain::sign_in::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 use crate::error::{RefusalReason, Result};
@@ -34,19 +34,80 @@ pub fn read_instant(claims: &Map<String, Value>, name: &str) -> Result<Option<Da
     })
 }
 
-/// What a verified token says.
+/// What is said about a person: by the ID token, and by UserInfo where the token says nothing.
+#[derive(Clone, Copy)]
+pub struct PersonClaims<'a> {
+    token: &'a Map<String, Value>,
+    user_info: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> PersonClaims<'a> {
+    /// The claims of a token, and of UserInfo where it was asked.
+    pub fn new(token: &'a Map<String, Value>, user_info: Option<&'a Map<String, Value>>) -> Self {
+        Self { token, user_info }
+    }
+
+    /// The claims among which the one at this pointer is to be read.
+    fn sayer_of(self, pointer: &str) -> &'a Map<String, Value> {
+        match self.user_info {
+            Some(said) if !says_claim(pointer, self.token) => said,
+            _ => self.token,
+        }
+    }
+
+    fn claim_at(self, pointer: &str) -> Option<&'a Value> {
+        claim_at(self.sayer_of(pointer), pointer)
+    }
+
+    /// Whether the address is verified. The word of UserInfo about another address than the
+    /// token's says nothing of this one.
+    fn find_verified(self, names: &ClaimPointers) -> Option<&'a Value> {
+        let pointer = names.email_verified.as_deref()?;
+        let Some(address) = names.email.as_deref() else { return claim_at(self.token, pointer) };
+        let sayer = self.sayer_of(address);
+        claim_at(sayer, pointer).or_else(|| {
+            let said = self.user_info?;
+            let same = claim_at(said, address)? == claim_at(sayer, address)?;
+            claim_at(said, pointer).filter(|_| same)
+        })
+    }
+}
+
+/// Whether a token says something about a claim: its value, or that it was left out.
+fn says_claim(pointer: &str, claims: &Map<String, Value>) -> bool {
+    claim_at(claims, pointer).is_some() || says_overage(pointer, claims)
+}
+
+/// Whether a token lacks one of the claims that are read.
+pub fn lacks_claims(names: &ClaimPointers, claims: &Map<String, Value>) -> bool {
+    let ClaimPointers {
+        subject,
+        user_name,
+        email,
+        email_verified,
+        display_name,
+        given_name,
+        family_name,
+        groups,
+        roles,
+    } = names;
+    let optional = [email, email_verified, display_name, given_name, family_name, groups, roles];
+    let mut pointers = optional.into_iter().flatten().chain([subject, user_name]);
+    pointers.any(|pointer| !says_claim(pointer, claims))
+}
+
+/// What a verified token says, and UserInfo beside it.
 ///
 /// # Errors
 /// [`crate::error::Error::Held`] if it does not say who the person is.
 pub fn read_assertion(
     names: &ClaimPointers,
     provider: Provider,
-    claims: &Map<String, Value>,
-    fingerprint: [u8; 32],
-    issued_at: DateTime<Utc>,
+    said: PersonClaims<'_>,
+    token: &VerifiedToken,
 ) -> Result<VerifiedAssertion> {
     let text = |pointer: &str| {
-        let text = claim_at(claims, pointer)?.as_str()?.trim();
+        let text = said.claim_at(pointer)?.as_str()?.trim();
         let fits = !text.is_empty() && text.chars().count() <= MAX_TEXT_LENGTH;
         (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
     };
@@ -56,7 +117,7 @@ pub fn read_assertion(
         .ok_or_else(|| missing("the token does not say who the person is (subject)"))?;
     let user_name = text(&names.user_name)
         .ok_or_else(|| missing("the token does not say how the person signs in (userName)"))?;
-    let verified = names.email_verified.as_deref().and_then(|pointer| claim_at(claims, pointer));
+    let verified = said.find_verified(names);
     // At some providers people enter any address: until it is verified, it identifies no person.
     let email = optional(&names.email);
     let doubted = verified.is_some_and(|value| !is_true(value));
@@ -66,9 +127,10 @@ pub fn read_assertion(
              verified: the person verifies it there",
         ));
     }
+    let claims = &token.claims;
     Ok(VerifiedAssertion {
         id: claims.get("jti").and_then(Value::as_str).map(|id| id.chars().take(200).collect()),
-        fingerprint,
+        fingerprint: token.fingerprint,
         subject,
         user_name,
         email: email.filter(|_| !doubted),
@@ -77,8 +139,8 @@ pub fn read_assertion(
         given_name: optional(&names.given_name),
         family_name: optional(&names.family_name),
         tenant: read_tenant(provider, claims),
-        groups: read_groups(names, provider, claims),
-        issued_at,
+        groups: read_groups(names, provider, said),
+        issued_at: token.issued_at,
         authenticated_at: read_instant(claims, "auth_time")?,
     })
 }
@@ -129,16 +191,12 @@ enum ClaimedList {
 
 /// The groups, and the roles that count as groups. A list that is absent, or that is said to be
 /// incomplete, makes the whole incomplete: what it would have named must not be taken away.
-fn read_groups(
-    names: &ClaimPointers,
-    provider: Provider,
-    claims: &Map<String, Value>,
-) -> GroupClaims {
+fn read_groups(names: &ClaimPointers, provider: Provider, said: PersonClaims<'_>) -> GroupClaims {
     let pointers = [names.groups.as_deref(), names.roles.as_deref()];
     let lists: Vec<ClaimedList> = pointers
         .into_iter()
         .flatten()
-        .map(|pointer| read_list(pointer, provider, claims))
+        .map(|pointer| read_list(pointer, provider, said.sayer_of(pointer)))
         .collect();
     if lists.iter().all(|list| matches!(list, ClaimedList::Absent)) {
         return GroupClaims::Absent;
@@ -230,7 +288,8 @@ mod tests {
     use super::*;
 
     fn groups_of(provider: Provider, claims: Value) -> GroupClaims {
-        read_groups(&ClaimPointers::preset(provider), provider, claims.as_object().unwrap())
+        let names = ClaimPointers::preset(provider);
+        read_groups(&names, provider, PersonClaims::new(claims.as_object().unwrap(), None))
     }
 
     fn keys(claims: GroupClaims) -> (Option<bool>, Vec<String>) {
@@ -242,13 +301,86 @@ mod tests {
         (complete, groups.into_iter().map(|group| group.key).collect())
     }
 
+    fn read(
+        provider: Provider,
+        claims: Value,
+        user_info: Option<Value>,
+    ) -> Result<VerifiedAssertion> {
+        let claims = claims.as_object().unwrap().clone();
+        let issued_at = DateTime::UNIX_EPOCH;
+        let token = VerifiedToken { claims, fingerprint: [0; 32], issued_at };
+        let more = user_info.as_ref().and_then(Value::as_object);
+        let said = PersonClaims::new(&token.claims, more);
+        read_assertion(&ClaimPointers::preset(provider), provider, said, &token)
+    }
+
+    #[test]
+    fn user_info_fills_what_is_absent() {
+        let token = json!({ "sub": "1", "preferred_username": "ann", "name": "Ann", "jti": "t" });
+        let more = json!({ "sub": "1", "preferred_username": "eve", "name": "Eve", "jti": "u",
+            "given_name": "Ann", "email": "ann@acme.test", "email_verified": true,
+            "groups": ["Staff"], "hd": "acme.test", "auth_time": 1 });
+        let said = read(Provider::Okta, token.clone(), Some(more.clone())).unwrap();
+        assert_eq!((said.user_name.as_str(), said.display_name.as_deref()), ("ann", Some("Ann")));
+        assert_eq!(said.given_name.as_deref(), Some("Ann"));
+        assert_eq!((said.email.as_deref(), said.email_verified), (Some("ann@acme.test"), true));
+        assert_eq!(keys(said.groups), (Some(true), vec!["Staff".into()]));
+        // What is about the token is only in the token.
+        assert_eq!((said.id.as_deref(), said.authenticated_at), (Some("t"), None));
+        // What the token says, or says that it left out, is not replaced.
+        for (kept, complete) in [
+            (json!({ "groups": [] }), true),
+            (json!({ "hasgroups": true }), false),
+            (json!({ "_claim_names": { "groups": "src1" } }), false),
+        ] {
+            let mut token = token.clone();
+            token.as_object_mut().unwrap().extend(kept.as_object().unwrap().clone());
+            let said = read(Provider::Okta, token, Some(more.clone())).unwrap();
+            assert_eq!(keys(said.groups), (Some(complete), vec![]), "{kept}");
+        }
+        // What neither says is absent, and left out there is left out.
+        let none = read(Provider::Okta, token.clone(), Some(json!({ "sub": "1" }))).unwrap();
+        assert_eq!(keys(none.groups), (None, vec![]));
+        let left_out = json!({ "sub": "1", "groups:src1": "https://idp.example/groups" });
+        let said = read(Provider::Okta, token, Some(left_out)).unwrap();
+        assert_eq!(keys(said.groups), (Some(false), vec![]));
+    }
+
+    #[test]
+    fn verified_is_said_of_one_address() {
+        let token = json!({ "sub": "1", "preferred_username": "ann", "email": "ann@acme.test" });
+        let verified = |address: &str| {
+            let more = json!({ "sub": "1", "email": address, "email_verified": true });
+            let said = read(Provider::Okta, token.clone(), Some(more)).unwrap();
+            assert_eq!(said.email.as_deref(), Some("ann@acme.test"));
+            said.email_verified
+        };
+        assert!(verified("ann@acme.test"));
+        assert!(!verified("eve@acme.test"), "the word about another address");
+    }
+
+    #[test]
+    fn missing_claims_are_noticed() {
+        let lacks = |claims: Value| {
+            let names = ClaimPointers::preset(Provider::Zitadel);
+            lacks_claims(&names, claims.as_object().unwrap())
+        };
+        let mut whole = json!({ "sub": "1", "preferred_username": "ann", "name": "Ann Lee",
+            "given_name": "Ann", "family_name": "Lee", "email": "ann@acme.test",
+            "email_verified": false, "urn:zitadel:iam:org:project:roles": {} });
+        assert!(!lacks(whole.clone()));
+        for name in ["email_verified", "urn:zitadel:iam:org:project:roles", "sub"] {
+            let mut less = whole.clone();
+            less[name] = Value::Null;
+            assert!(lacks(less), "{name}");
+        }
+        whole["groups"] = Value::Null;
+        assert!(!lacks(whole), "a claim that is not read");
+    }
+
     #[test]
     fn unverified_addresses_name_nobody() {
-        let read = |claims: Value| {
-            let names = ClaimPointers::preset(Provider::GoogleWorkspace);
-            let claims = claims.as_object().unwrap();
-            read_assertion(&names, Provider::GoogleWorkspace, claims, [0; 32], DateTime::UNIX_EPOCH)
-        };
+        let read = |claims: Value| read(Provider::GoogleWorkspace, claims, None);
         let person = |verified: Value| {
             let email = "ann@acme.test";
             json!({ "sub": "1", "email": email, "email_verified": verified })
@@ -310,7 +442,8 @@ mod tests {
             ..ClaimPointers::preset(Provider::Keycloak)
         };
         let claims = json!({ "realm_access": { "roles": ["auditor"] } });
-        let found = read_groups(&names, Provider::Keycloak, claims.as_object().unwrap());
+        let said = PersonClaims::new(claims.as_object().unwrap(), None);
+        let found = read_groups(&names, Provider::Keycloak, said);
         assert_eq!(keys(found), (Some(false), vec!["auditor".into()]));
     }
 

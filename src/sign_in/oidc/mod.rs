@@ -6,6 +6,7 @@
 
 mod claims;
 mod logout_token;
+mod user_info;
 
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ use crate::domain::connection::assertion_source::oidc::OidcSettings;
 use crate::domain::sign_in::VerifiedAssertion;
 use crate::domain::sign_in::provider_session::ProviderSession;
 use crate::error::{Error, RefusalReason, Result};
+
+use claims::PersonClaims;
+pub use user_info::{UncheckedUserInfo, UserInfo};
 
 /// The longest token that is looked at. One with 200 groups has about 12 KiB.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -80,6 +84,15 @@ fn list_audiences(claims: &Map<String, Value>) -> Vec<String> {
     }
 }
 
+/// An ID token that was verified.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    claims: Map<String, Value>,
+    /// SHA-256 of the signed text.
+    fingerprint: [u8; 32],
+    issued_at: DateTime<Utc>,
+}
+
 /// What a connection's tokens are checked with.
 pub struct TokenVerifier<'a> {
     connection: &'a Connection,
@@ -119,19 +132,20 @@ impl<'a> TokenVerifier<'a> {
         nonce: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<VerifiedAssertion> {
-        self.verify_sign_in(token, nonce, now).await.map(|(verified, _)| verified)
+        let verified = self.verify_token(token, nonce, now).await?;
+        self.read_sign_in(&verified, None).map(|(said, _)| said)
     }
 
-    /// The same, with the session at the identity provider.
+    /// Verifies an ID token, without reading what it says about the person.
     ///
     /// # Errors
     /// As [`TokenVerifier::verify_id_token`].
-    pub async fn verify_sign_in(
+    pub async fn verify_token(
         &self,
         token: &str,
         nonce: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Result<(VerifiedAssertion, Option<ProviderSession>)> {
+    ) -> Result<VerifiedToken> {
         if token.len() > MAX_TOKEN_BYTES {
             let why = "the token is longer than 64 KiB";
             return Err(refusal_error(RefusalReason::AssertionUnreadable, why));
@@ -148,10 +162,25 @@ impl<'a> TokenVerifier<'a> {
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest(&SHA256, signed.as_bytes()).as_ref());
+        Ok(VerifiedToken { claims, fingerprint, issued_at })
+    }
+
+    /// What a verified token, and UserInfo where it was asked, say about the person, and the
+    /// session at the identity provider.
+    ///
+    /// # Errors
+    /// [`Error::Held`] if they do not say who the person is.
+    pub fn read_sign_in(
+        &self,
+        token: &VerifiedToken,
+        user_info: Option<&UserInfo>,
+    ) -> Result<(VerifiedAssertion, Option<ProviderSession>)> {
+        let said = PersonClaims::new(&token.claims, user_info.map(UserInfo::claims));
         let provider = self.connection.provider;
         let names = &self.settings.claims;
-        let assertion = claims::read_assertion(names, provider, &claims, fingerprint, issued_at)?;
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let assertion = claims::read_assertion(names, provider, said, token)?;
+        let text =
+            |name: &str| token.claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let session = text("sub").map(|subject| ProviderSession { subject, session: text("sid") });
         Ok((assertion, session))
     }

@@ -3,6 +3,7 @@
 use super::{ProviderStep, ProviderStepResult, suggest_remedy};
 use crate::context::Cx;
 use crate::domain::connection::assertion_source::AcceptingConnection;
+use crate::domain::connection::assertion_source::oidc::UserInfoUse;
 use crate::error::Result;
 use crate::sign_in::oidc::{issuer_keys, to_algorithm};
 
@@ -15,6 +16,16 @@ pub(super) async fn run_steps(
     let settings = &accepting.oidc_settings()?;
     let keys = issuer_keys(cx, &accepting.connection, settings)?;
     let metadata = match keys.probe_metadata().await {
+        Ok(Some(metadata))
+            if metadata.user_info_endpoint.is_none()
+                && settings.user_info == UserInfoUse::Always =>
+        {
+            let finding = "the discovery document names no UserInfo endpoint, which each sign-in \
+                           here asks";
+            let next = "set userInfo to WHEN_CLAIMS_MISSING or NEVER";
+            steps.push(ProviderStepResult::of_failure(ProviderStep::Discovery, finding, next));
+            return Ok(());
+        }
         Ok(Some(metadata)) => {
             let finding = format!("the discovery document of {} was read", settings.issuer);
             steps.push(ProviderStepResult::of_success(ProviderStep::Discovery, finding));

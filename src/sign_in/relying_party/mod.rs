@@ -11,6 +11,7 @@
 //! the address that the whole organization shared, as long as no other connection could be meant.
 
 pub(super) mod saml_service;
+mod user_info;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use self::user_info::ask_user_info;
 use super::answer::{SignInFailure, describe_sign_in};
 use super::http::{authenticate_key, check_organization};
 use super::oidc::{TokenVerifier, refusal_error};
@@ -286,9 +288,15 @@ async fn complete_flow(
     }
     let code = query.code.as_deref().ok_or_else(foreign_answer)?;
     let done = async {
-        let token = redeem_at_provider(cx, accepting, &verifier, &metadata, code, &flow).await?;
+        let ProviderTokens { id_token, access_token } =
+            redeem_at_provider(cx, accepting, &verifier, &metadata, code, &flow).await?;
         let now = cx.app.clock.now();
-        let (verified, session) = verifier.verify_sign_in(&token, Some(&flow.nonce), now).await?;
+        let token = verifier.verify_token(&id_token, Some(&flow.nonce), now).await?;
+        let access_token = access_token.as_deref();
+        let asked =
+            ask_user_info(cx, accepting, &verifier, &metadata, &token, access_token).await?;
+        let read = verifier.read_sign_in(&token, asked.said());
+        let (verified, session) = read.map_err(|error| asked.explain(error))?;
         let outcome = submit::accept_verified(cx, accepting, verified).await?;
         Ok::<_, Error>((outcome, session))
     };
@@ -304,7 +312,25 @@ async fn complete_flow(
     finish_sign_in(cx, accepting, outcome, ending).await
 }
 
-/// Exchanges the code at the identity provider for an ID token.
+/// What an identity provider gives for a code.
+struct ProviderTokens {
+    id_token: String,
+    /// None where it gave none that can be sent as it is.
+    access_token: Option<String>,
+}
+
+impl ProviderTokens {
+    fn of_answer(answer: &Value) -> Option<Self> {
+        let text = |name: &str| answer[name].as_str().map(ToOwned::to_owned);
+        // RFC 6749 section 7.1: a token of a type that is not understood is not used.
+        let bearer = answer["token_type"].as_str();
+        let bearer = bearer.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+        let access_token = text("access_token").filter(|_| bearer);
+        Some(Self { id_token: text("id_token")?, access_token })
+    }
+}
+
+/// Exchanges the code at the identity provider for tokens.
 async fn redeem_at_provider(
     cx: &Cx,
     accepting: &AcceptingConnection,
@@ -312,7 +338,7 @@ async fn redeem_at_provider(
     metadata: &ProviderMetadata,
     code: &str,
     flow: &SignInFlow,
-) -> Result<String> {
+) -> Result<ProviderTokens> {
     let url = metadata.token_endpoint.as_ref().ok_or_else(no_endpoint)?;
     let client_id = verifier.settings().client_id.as_str();
     let secret = assertion_source::open_secret(cx, &accepting.connection).await?;
@@ -355,7 +381,7 @@ async fn redeem_at_provider(
         let why = "the identity provider refused the code of this sign-in; sign in again";
         return Err(refusal_error(RefusalReason::SourceCredentials, why));
     }
-    document["id_token"].as_str().map(Into::into).ok_or_else(|| {
+    ProviderTokens::of_answer(&document).ok_or_else(|| {
         refusal_error(RefusalReason::AssertionUnreadable, "the identity provider gave no ID token")
     })
 }

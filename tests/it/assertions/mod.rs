@@ -7,6 +7,7 @@ mod logout;
 mod recorded;
 mod relying_party;
 mod settings;
+mod user_info;
 
 use std::time::Duration;
 

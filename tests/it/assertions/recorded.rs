@@ -15,14 +15,20 @@ use super::{TOKENS, key_with, prepare, submit, world};
 use crate::issuers::{Issuer, Key};
 use crate::world::World;
 
-async fn set_mode(world: &World, mode: IntegrationMode) {
+pub(super) async fn set_mode(world: &World, mode: IntegrationMode) {
     let settings =
         organization::OrganizationSettings { integration_mode: Some(mode), ..Default::default() };
     organization::update_organization(&world.system(), settings).await.unwrap();
 }
 
 /// A role for the members of a group of this connection that is not there yet.
-async fn await_group(world: &World, connection: Uuid, by_id: bool, value: &str, name: &str) {
+pub(super) async fn await_group(
+    world: &World,
+    connection: Uuid,
+    by_id: bool,
+    value: &str,
+    name: &str,
+) {
     let cx = &world.system();
     let settings = role::RoleSettings { name: Some(name.into()), ..Default::default() };
     let role = role::create_role(cx, settings).await.unwrap().id;
@@ -32,7 +38,11 @@ async fn await_group(world: &World, connection: Uuid, by_id: bool, value: &str, 
 }
 
 /// The open memberships that sign-ins of this connection made, by a column of the groups.
-async fn claimed_groups(world: &World, connection: Uuid, column: &str) -> BTreeSet<String> {
+pub(super) async fn claimed_groups(
+    world: &World,
+    connection: Uuid,
+    column: &str,
+) -> BTreeSet<String> {
     let sql = format!(
         "SELECT g.{column} AS name FROM membership m JOIN \"group\" g \
          ON g.organization_id = m.organization_id AND g.id = m.group_id \

@@ -11,7 +11,7 @@ use super::{connect, key_with, signed, world};
 use crate::issuers::{Issuer, Key, Page, with_claims};
 use crate::world::{Answer, World};
 
-const APP: &str = "https://app.example/back";
+pub(super) const APP: &str = "https://app.example/back";
 
 /// A browser that follows nothing by itself.
 fn browser() -> Client {

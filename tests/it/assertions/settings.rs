@@ -8,7 +8,7 @@ use crate::world::Tenant;
 
 const SHOWN: &str = "connection { version hasCredentials assertionSource { groupIdentity \
     claimedGroups claimsExpireDays accountCreation oidc { issuer clientId audiences algorithms \
-    discoveryUrl jwksUri skewSeconds scopes redirectUrls consolePermissions graph { baseUrl tokenUrl } \
+    discoveryUrl jwksUri skewSeconds scopes userInfo redirectUrls consolePermissions graph { baseUrl tokenUrl } \
     claims { subject userName email emailVerified displayName givenName familyName groups roles } \
     } } } userErrors { path reason message }";
 
@@ -45,12 +45,14 @@ async fn left_out_stays_and_null_removes() {
     assert_eq!(source["oidc"]["audiences"], json!(["app"]));
     assert_eq!(source["oidc"]["algorithms"], json!(["RS256"]));
     assert_eq!(source["oidc"]["claims"]["subject"], "/oid");
+    assert_eq!(source["oidc"]["userInfo"], "NEVER");
     // Each field changes alone; null takes it away, or is refused at its path.
     let changes = [
         ("audiences", json!(["app", "api://app"]), None),
         ("algorithms", json!(["RS256", "ES256"]), None),
         ("skewSeconds", json!(5), None),
         ("scopes", json!(["openid", "groups"]), None),
+        ("userInfo", json!("WHEN_CLAIMS_MISSING"), None),
         ("redirectUrls", json!(["https://app.example/back"]), None),
         ("consolePermissions", json!(["IAM_READ"]), None),
         ("jwksUri", json!("https://login.example/keys"), Some(Value::Null)),
@@ -177,6 +179,11 @@ async fn test_says_which_step_fails() {
     assert_eq!(steps().await, (false, vec![step("DISCOVERY", true), step("KEYS", false)]));
     issuer.publishes(&[&Key::new("EdDSA", "one")]);
     assert_eq!(steps().await, (false, vec![step("DISCOVERY", true), step("KEYS", false)]));
+    // Each sign-in is to ask an endpoint that there is not.
+    let always = update(&world.acme, &id, oidc(json!({ "userInfo": "ALWAYS" }))).await;
+    assert_eq!(always["userErrors"], json!([]), "{always:#}");
+    assert_eq!(steps().await, (false, vec![step("DISCOVERY", false)]));
+    update(&world.acme, &id, oidc(json!({ "userInfo": "NEVER" }))).await;
     let foreign = json!({ "issuer": "https://other.example", "jwks_uri": issuer.url });
     issuer.shows("/.well-known/openid-configuration", Page::Json(foreign));
     assert_eq!(steps().await, (false, vec![step("DISCOVERY", false)]));

@@ -11,6 +11,7 @@ import type { Provider } from '../../generated/graphql.ts';
 import type { Connection } from './ConfigurationScreen.tsx';
 import { providerMutation } from './queries.ts';
 
+/** Those that have something to do with SCIM: Auth0 does not. */
 export const PROVIDERS: readonly Provider[] = [
   'ENTRA_ID',
   'OKTA',

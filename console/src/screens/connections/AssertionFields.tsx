@@ -5,7 +5,7 @@ import { CheckField, RadioField, SelectField, TextField } from '../../components
 import { Card } from '../../components/Page.tsx';
 import type { Permission, Provider } from '../../generated/graphql.ts';
 import { PERMISSIONS } from '../keys/key.ts';
-import { ALGORITHMS, CLAIMS, CREATIONS, type ClaimFields, IDENTITIES, type OidcFields } from './assertion.ts';
+import { ALGORITHMS, CLAIMS, CREATIONS, type ClaimFields, IDENTITIES, type OidcFields, USER_INFO_USES } from './assertion.ts';
 
 interface ConsolePermissionsProps {
   value: readonly Permission[];
@@ -60,6 +60,16 @@ export function OidcCards({ values, onChange, provider, hasSecret, isNew }: Oidc
           onChange={(clientSecret) => onChange({ clientSecret })}
         />
         <TextField label={t('oidc.scopes')} technical value={values.scopes} onChange={(scopes) => onChange({ scopes })} />
+        <SelectField<OidcFields['userInfo']>
+          label={t('oidc.userInfo')}
+          help={t('oidc.userInfoHelp')}
+          value={values.userInfo}
+          choices={[
+            ...(isNew ? [{ value: '' as const, text: t('oidc.userInfoUsual') }] : []),
+            ...USER_INFO_USES.map((value) => ({ value, text: t(`userInfoUse.${value}`) })),
+          ]}
+          onChange={(userInfo) => onChange({ userInfo })}
+        />
         <TextField
           label={t('oidc.redirects')}
           help={t('oidc.redirectsHelp')}

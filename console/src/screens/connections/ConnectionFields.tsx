@@ -60,9 +60,11 @@ interface Props<Values> {
   onChange: (changes: Partial<Values>) => void;
 }
 
-export function GeneralFields({ values, onChange }: Props<Fields>) {
+export function GeneralFields({ values, onChange, signsIn }: Props<Fields> & { signsIn: boolean }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
+  // Auth0 sends nothing over SCIM, and has no server of it.
+  const offered = PROVIDERS.filter((each) => signsIn || each !== 'AUTH0' || each === values.provider);
   return (
     <Card title={t('settings.general')}>
       <TextField
@@ -76,7 +78,7 @@ export function GeneralFields({ values, onChange }: Props<Fields>) {
         label={t('settings.provider')}
         help={t('settings.providerHelp')}
         value={values.provider}
-        choices={PROVIDERS.map((value) => ({ value, text: common(`provider.${value}`) }))}
+        choices={offered.map((value) => ({ value, text: common(`provider.${value}`) }))}
         onChange={(provider) => onChange({ provider })}
       />
     </Card>

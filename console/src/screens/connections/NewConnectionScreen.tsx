@@ -122,7 +122,11 @@ export default function NewConnectionScreen() {
             />
           )}
         </Card>
-        <GeneralFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
+        <GeneralFields
+          values={fields}
+          onChange={(changed) => setFields({ ...fields, ...changed })}
+          signsIn={way === 'ASSERTION'}
+        />
         {way === 'SCIM_PULL' && (
           <SourceFields values={pull} hasSecret={false} onChange={(changed) => setPull({ ...pull, ...changed })} />
         )}

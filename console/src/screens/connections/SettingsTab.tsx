@@ -162,7 +162,11 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
         </Banner>
       )}
       <form className="form form-wide" onSubmit={(event) => void submit(event)}>
-        <GeneralFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
+        <GeneralFields
+          values={fields}
+          onChange={(changed) => setFields({ ...fields, ...changed })}
+          signsIn={connection.assertionSource != null}
+        />
         {connection.pull && (
           <SourceFields
             values={pull}

@@ -8,6 +8,7 @@ import type {
   OidcSourceUpdateInput,
   Permission,
   SigningAlgorithm,
+  UserInfoUse,
 } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 
@@ -29,6 +30,7 @@ export const assertionSourceFields = graphql(`
       jwksUri
       skewSeconds
       scopes
+      userInfo
       redirectUri
       redirectUrls
       consolePermissions
@@ -60,6 +62,7 @@ export const assertionSourceFields = graphql(`
 `);
 
 export const ALGORITHMS: readonly SigningAlgorithm[] = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EDDSA'];
+export const USER_INFO_USES: readonly UserInfoUse[] = ['WHEN_CLAIMS_MISSING', 'ALWAYS', 'NEVER'];
 export const IDENTITIES: readonly GroupIdentity[] = ['EXTERNAL_ID', 'ID', 'DISPLAY_NAME'];
 export const CREATIONS: readonly AccountCreation[] = ['NONE', 'CREATE', 'CREATE_AND_UPDATE'];
 export const CLAIMS = ['subject', 'userName', 'email', 'emailVerified', 'displayName', 'givenName', 'familyName', 'groups', 'roles'] as const;
@@ -75,6 +78,8 @@ export interface OidcFields {
   jwksUri: string;
   skewSeconds: string;
   scopes: string;
+  /** Empty: as is usual for the provider. */
+  userInfo: UserInfoUse | '';
   redirectUrls: string;
   consolePermissions: readonly Permission[];
   askGraph: boolean;
@@ -103,6 +108,7 @@ export const NEW_OIDC: OidcFields = {
   jwksUri: '',
   skewSeconds: '60',
   scopes: 'openid profile email',
+  userInfo: '',
   redirectUrls: '',
   consolePermissions: [],
   askGraph: false,
@@ -138,6 +144,7 @@ export function oidcFieldsOf(source: AssertionSourceFieldsFragment | null | unde
     jwksUri: oidc.jwksUri ?? '',
     skewSeconds: String(oidc.skewSeconds),
     scopes: oidc.scopes.join(' '),
+    userInfo: oidc.userInfo,
     redirectUrls: oidc.redirectUrls.join('\n'),
     consolePermissions: oidc.consolePermissions,
     askGraph: oidc.graph != null,
@@ -170,6 +177,7 @@ export function toOidcInput(fields: OidcFields): OidcSourceInput {
     ...(filled(fields.jwksUri) && { jwksUri: filled(fields.jwksUri) }),
     skewSeconds: Number(fields.skewSeconds),
     scopes: toList(fields.scopes),
+    ...(fields.userInfo && { userInfo: fields.userInfo }),
     redirectUrls: toList(fields.redirectUrls),
     consolePermissions: [...fields.consolePermissions],
     ...(fields.askGraph && { graph: { baseUrl: filled(fields.graphBaseUrl), tokenUrl: filled(fields.graphTokenUrl) } }),
@@ -190,6 +198,7 @@ export function oidcChanges(now: OidcFields, before: OidcFields): OidcSourceUpda
   for (const name of clearable) if (now[name] !== before[name]) changes[name] = now[name].trim() || null;
   if (now.algorithms.join() !== before.algorithms.join()) changes.algorithms = [...now.algorithms];
   if (now.consolePermissions.join() !== before.consolePermissions.join()) changes.consolePermissions = [...now.consolePermissions];
+  if (now.userInfo && now.userInfo !== before.userInfo) changes.userInfo = now.userInfo;
   if (now.skewSeconds !== before.skewSeconds) changes.skewSeconds = Number(now.skewSeconds);
   const graph = (fields: OidcFields) => (fields.askGraph ? `${fields.graphBaseUrl} ${fields.graphTokenUrl}` : '');
   if (graph(now) !== graph(before)) {

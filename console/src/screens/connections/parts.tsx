@@ -15,6 +15,7 @@ export const PROVIDERS: readonly Provider[] = [
   'PINGONE',
   'KEYCLOAK',
   'ZITADEL',
+  'AUTH0',
   'GENERIC',
 ];
 

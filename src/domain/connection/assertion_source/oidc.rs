@@ -100,7 +100,35 @@ impl ClaimPointers {
                 roles: Some("/urn:zitadel:iam:org:project:roles".into()),
                 ..standard
             },
+            // It has no `preferred_username`. Groups are in a claim of the customer's own, whose
+            // name is a URL: `groups` and `roles` are among the names that it does not allow.
+            Provider::Auth0 => Self { user_name: "/email".into(), groups: None, ..standard },
             _ => standard,
+        }
+    }
+}
+
+/// When a sign-in here asks the UserInfo endpoint for what the ID token does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UserInfoUse {
+    /// It is never asked. Connections that were made before it could be asked stay so: what it says
+    /// may end memberships, so an administrator decides.
+    #[default]
+    Never,
+    /// It is asked where the ID token lacks a claim. Without its answer, the sign-in goes on.
+    WhenClaimsMissing,
+    /// It is asked at each sign-in. Without its answer, the sign-in is refused.
+    Always,
+}
+
+impl UserInfoUse {
+    /// What is usual for a provider.
+    fn preset(provider: Provider) -> Self {
+        match provider {
+            // Their UserInfo says nothing that ID tokens cannot say, above all no groups.
+            Provider::EntraId | Provider::GoogleWorkspace => Self::Never,
+            _ => Self::WhenClaimsMissing,
         }
     }
 }
@@ -149,6 +177,8 @@ pub struct OidcSettings {
     pub skew_seconds: i32,
     /// The scopes that a sign-in asks for.
     pub scopes: Vec<String>,
+    #[serde(default)]
+    pub user_info: UserInfoUse,
     /// Where applications may be sent with a code after a sign-in.
     pub redirect_urls: Vec<String>,
     /// The most that a sign-in may give in the console: a person gets those of them that the
@@ -175,6 +205,7 @@ impl OidcSettings {
             claims: ClaimPointers::preset(provider),
             skew_seconds: DEFAULT_SKEW_SECONDS,
             scopes: ["openid", "profile", "email"].map(Into::into).to_vec(),
+            user_info: UserInfoUse::preset(provider),
             redirect_urls: Vec::new(),
             console_permissions: Permissions::new(),
             graph: None,
@@ -350,6 +381,7 @@ pub struct OidcEdit {
     pub claims: Option<Option<ClaimPointerEdit>>,
     pub skew_seconds: Option<i32>,
     pub scopes: Option<Vec<String>>,
+    pub user_info: Option<UserInfoUse>,
     pub redirect_urls: Option<Vec<String>>,
     pub console_permissions: Option<Permissions>,
     pub graph: Option<Option<GraphEdit>>,
@@ -388,6 +420,7 @@ impl OidcEdit {
             claims,
             skew_seconds: self.skew_seconds.unwrap_or(known.skew_seconds),
             scopes: or(&self.scopes, known.scopes),
+            user_info: self.user_info.unwrap_or(known.user_info),
             redirect_urls: or(&self.redirect_urls, known.redirect_urls),
             console_permissions: or(&self.console_permissions, known.console_permissions),
             graph,
@@ -448,11 +481,23 @@ mod tests {
             Provider::GoogleWorkspace,
             Provider::Keycloak,
             Provider::Zitadel,
+            Provider::Auth0,
             Provider::Generic,
         ] {
             let issuer = "https://idp.example".to_owned();
             OidcSettings::for_provider(provider, issuer, "app".into()).check_values().unwrap();
         }
+    }
+
+    #[test]
+    fn older_connections_never_ask_user_info() {
+        let mut stored = serde_json::to_value(settings()).unwrap();
+        stored.as_object_mut().unwrap().remove("userInfo").unwrap();
+        let older: OidcSettings = serde_json::from_value(stored).unwrap();
+        assert_eq!(older.user_info, UserInfoUse::Never);
+        let new = |provider| OidcSettings::for_provider(provider, "x".into(), "app".into());
+        assert_eq!(new(Provider::Okta).user_info, UserInfoUse::WhenClaimsMissing);
+        assert_eq!(new(Provider::EntraId).user_info, UserInfoUse::Never);
     }
 
     #[test]
