@@ -305,7 +305,7 @@ impl GuardedClient {
             return Err(format!("{host}: the address is not public"));
         }
         let began = Instant::now();
-        let told = |error: reqwest::Error| {
+        let describe_error = |error: reqwest::Error| {
             if error.is_timeout() {
                 format!(
                     "{host}: an answer began, but did not end within {:.1} s",
@@ -323,7 +323,7 @@ impl GuardedClient {
                     self.describe_silence(url, error.is_connect(), began.elapsed()).await
                 ));
             }
-            Err(error) => return Err(told(error)),
+            Err(error) => return Err(describe_error(error)),
         };
         let retry_after =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok());
@@ -344,7 +344,7 @@ impl GuardedClient {
                 return Ok(answer);
             }
         };
-        while let Some(chunk) = response.chunk().await.map_err(told)? {
+        while let Some(chunk) = response.chunk().await.map_err(describe_error)? {
             if answer.body.len() + chunk.len() > max {
                 return Err(format!("{host}: the answer is longer than {max} bytes"));
             }

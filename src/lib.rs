@@ -20,7 +20,7 @@
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
 //! | [`scim_client`] | reading SCIM servers |
 //! | [`sign_in`] | verifying what identity providers say at sign-ins; signing people in |
-//! | [`signals`] | delivering events to destinations: webhooks, security event tokens |
+//! | [`event_delivery`] | delivering events to destinations: webhooks, security event tokens |
 //! | [`context`] | the caller and its organization; the only ways to read and to write |
 //! | [`ledger`] | one row for each change, chained by hashes; attestations, checked offline |
 //! | [`identity`] | the data model of SCIM: schemas, documents, filters; pure; a crate of its own |
@@ -64,6 +64,7 @@ pub mod db;
 pub mod dns_client;
 pub mod domain;
 pub mod error;
+pub mod event_delivery;
 pub mod graphql;
 pub mod http_client;
 pub mod http_listener;
@@ -76,6 +77,5 @@ pub mod scim;
 pub mod scim_client;
 pub mod server;
 pub mod sign_in;
-pub mod signals;
 pub mod ssf;
 pub mod trace_context;

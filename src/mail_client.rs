@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A mail to one address. The parts may contain any character: none of them can become a header.
 #[derive(Debug, Clone, Copy)]
-pub struct Mail<'a> {
+pub struct OutgoingMail<'a> {
     /// Unique in this installation, of letters, digits and dots.
     pub id: &'a str,
     pub to_address: &'a str,
@@ -68,7 +68,7 @@ impl MailClient {
     ///
     /// # Errors
     /// One line: what the server said, or why it was not reached.
-    pub async fn send(&self, mail: Mail<'_>) -> Result<(), String> {
+    pub async fn send(&self, mail: OutgoingMail<'_>) -> Result<(), String> {
         let message = self.build_message(mail)?;
         self.transport.send(message).await.map(drop).map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
@@ -76,7 +76,7 @@ impl MailClient {
         })
     }
 
-    fn build_message(&self, mail: Mail<'_>) -> Result<Message, String> {
+    fn build_message(&self, mail: OutgoingMail<'_>) -> Result<Message, String> {
         let wrong = |error: &dyn std::fmt::Display| format!("the mail cannot be written: {error}");
         let address: Address = mail.to_address.parse().map_err(|error| wrong(&error))?;
         let name = (!mail.to_name.is_empty()).then(|| without_controls(mail.to_name));
@@ -141,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_cannot_become_headers() {
-        let mail = Mail {
+        let mail = OutgoingMail {
             id: "1.2",
             to_address: "ada@example.com",
             to_name: "Ada\r\nBcc: eve@example.org",
@@ -161,7 +161,7 @@ mod tests {
             .collect();
         assert!(!names.contains(&"Bcc") && !names.contains(&"X-Evil"), "{headers}");
         assert!(names.contains(&"Auto-Submitted") && names.contains(&"Message-ID"), "{headers}");
-        let bad = Mail { to_address: "ada@example.com\r\nBcc: e@example.org", ..mail };
+        let bad = OutgoingMail { to_address: "ada@example.com\r\nBcc: e@example.org", ..mail };
         assert!(client().build_message(bad).is_err());
     }
 }

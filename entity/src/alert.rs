@@ -39,7 +39,7 @@ pub enum Kind {
     /// A key that a bootstrap made, or another key without an owner, is alive.
     #[sea_orm(string_value = "BOOTSTRAP_KEY_ALIVE")]
     BootstrapKeyAlive,
-    /// A destination does not take what it is told.
+    /// A destination does not accept what it is sent.
     #[sea_orm(string_value = "DESTINATION_FAILS")]
     DestinationFails,
     /// A destination has not taken that accounts left.

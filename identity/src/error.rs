@@ -57,6 +57,7 @@ pub struct InvalidInput {
     pub why: Cow<'static, str>,
 }
 
+/// A result whose error is an input that cannot be accepted.
 pub type Result<T, E = InvalidInput> = std::result::Result<T, E>;
 
 impl InvalidInput {

@@ -151,7 +151,7 @@ impl ApplicationSessions {
 mod tests {
     use super::*;
 
-    fn told(effect: &str, user: &str) -> String {
+    fn message(effect: &str, user: &str) -> String {
         format!(
             r#"{{"seq": 7, "data": {{"sessionEffect": "{effect}", "subject": {{"id": "{user}"}}}}}}"#
         )
@@ -174,11 +174,14 @@ mod tests {
         let application = SimulatedApplication::start().await.unwrap();
         application.sign_in("ada");
         application.sign_in("ben");
-        let body = told("session-revoked", "ada");
+        let body = message("session-revoked", "ada");
         assert_eq!(tell(&application, b"secret", &body).await, 401, "it knows no secret yet");
         assert!(application.trust_secret(&format!("whsec_{}", STANDARD.encode("secret"))));
         assert_eq!(tell(&application, b"another", &body).await, 401);
-        assert_eq!(tell(&application, b"secret", &told("token-claims-change", "ben")).await, 204);
+        assert_eq!(
+            tell(&application, b"secret", &message("token-claims-change", "ben")).await,
+            204
+        );
         assert_eq!((application.count_sessions(), application.count_refused()), (2, 2));
         assert_eq!(tell(&application, b"secret", &body).await, 204);
         assert_eq!(application.count_sessions(), 1);

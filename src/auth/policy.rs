@@ -42,6 +42,7 @@ pub enum Permission {
 }
 
 impl Permission {
+    /// All permissions.
     pub const ALL: [Permission; 14] = [
         Self::IamRead,
         Self::IamWrite,
@@ -108,6 +109,7 @@ impl FromStr for Permission {
     }
 }
 
+/// A set of permissions.
 pub type Permissions = BTreeSet<Permission>;
 
 /// What a SCIM token may be confined to.
@@ -120,6 +122,7 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// All scopes.
     pub const ALL: [Scope; 4] =
         [Self::UsersRead, Self::UsersWrite, Self::GroupsRead, Self::GroupsWrite];
 
@@ -150,6 +153,7 @@ impl Scope {
     }
 }
 
+/// A set of scopes.
 pub type Scopes = BTreeSet<Scope>;
 
 /// Who asks.
@@ -229,6 +233,7 @@ pub enum Action {
 }
 
 impl Action {
+    /// All actions.
     pub const ALL: [Action; 16] = [
         Self::ReadIam,
         Self::WriteConnection,

@@ -9,19 +9,19 @@ use crate::domain::access::decision::DecisionSubject;
 pub const USER_TYPE: &str = "user";
 
 /// A mistake in a request, in words.
-pub type Mistake = String;
+pub type RequestMistake = String;
 
 /// A JSON object of a request, or of the defaults of several requests.
-pub type Members = Map<String, Value>;
+pub type JsonMembers = Map<String, Value>;
 
 /// The entity `name` of a request, completed from the request's defaults: the entity replaces the
 /// default one as a whole, but for `required` members that it lacks. None if both are missing.
 pub fn merge_entity(
-    request: &Members,
-    defaults: Option<&Members>,
+    request: &JsonMembers,
+    defaults: Option<&JsonMembers>,
     name: &str,
     required: &[&str],
-) -> Result<Option<Members>, Mistake> {
+) -> Result<Option<JsonMembers>, RequestMistake> {
     let own = read_object(request, name)?;
     let default = defaults.map_or(Ok(None), |defaults| read_object(defaults, name))?;
     let Some(own) = own else { return Ok(default.cloned()) };
@@ -37,7 +37,10 @@ pub fn merge_entity(
 }
 
 /// The object `name` in `members`; none if it is missing.
-pub fn read_object<'a>(members: &'a Members, name: &str) -> Result<Option<&'a Members>, Mistake> {
+pub fn read_object<'a>(
+    members: &'a JsonMembers,
+    name: &str,
+) -> Result<Option<&'a JsonMembers>, RequestMistake> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(object)) => Ok(Some(object)),
@@ -46,7 +49,11 @@ pub fn read_object<'a>(members: &'a Members, name: &str) -> Result<Option<&'a Me
 }
 
 /// The required string `{entity}.{name}`.
-pub fn read_text<'a>(members: &'a Members, entity: &str, name: &str) -> Result<&'a str, Mistake> {
+pub fn read_text<'a>(
+    members: &'a JsonMembers,
+    entity: &str,
+    name: &str,
+) -> Result<&'a str, RequestMistake> {
     match members.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(Value::String(_)) => Err(format!("{entity}.{name} must not be empty")),
@@ -58,8 +65,8 @@ pub fn read_text<'a>(members: &'a Members, entity: &str, name: &str) -> Result<&
 /// The person that a subject means.
 ///
 /// # Errors
-/// A [`Mistake`] only if the subject is not well formed: an unknown person is no mistake.
-pub fn read_subject(subject: &Members) -> Result<DecisionSubject, Mistake> {
+/// A [`RequestMistake`] only if the subject is not well formed: an unknown person is no mistake.
+pub fn read_subject(subject: &JsonMembers) -> Result<DecisionSubject, RequestMistake> {
     let (kind, id) = (read_text(subject, "subject", "type")?, read_text(subject, "subject", "id")?);
     let properties = read_object(subject, "properties")?;
     if kind != USER_TYPE {

@@ -4,7 +4,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::entity::{
-    Members, Mistake, merge_entity, permission_name, read_object, read_subject, read_text,
+    JsonMembers, RequestMistake, merge_entity, permission_name, read_object, read_subject,
+    read_text,
 };
 use super::http::{DecisionCaller, DecisionFailure, json_response};
 use crate::domain::access::decision;
@@ -21,7 +22,7 @@ pub async fn handle_evaluation(caller: DecisionCaller) -> Result<Response, Decis
 async fn answer_one(caller: &DecisionCaller) -> Result<Response, DecisionFailure> {
     let (subject, permission) =
         read_question(&caller.body, None).map_err(DecisionFailure::bad_request)?;
-    let decision = decision::decide(&caller.cx, &subject, &permission).await?;
+    let decision = decision::decide_access(&caller.cx, &subject, &permission).await?;
     Ok(json_response(render_decision(decision).to_string()))
 }
 
@@ -46,7 +47,7 @@ pub async fn handle_evaluations(caller: DecisionCaller) -> Result<Response, Deci
         read_object(body, entity).map_err(DecisionFailure::bad_request)?;
     }
     // A mistake in one question does not affect the others.
-    let asked: Vec<Result<(DecisionSubject, String), Mistake>> = evaluations
+    let asked: Vec<Result<(DecisionSubject, String), RequestMistake>> = evaluations
         .iter()
         .map(|evaluation| match evaluation {
             Value::Object(evaluation) => read_question(evaluation, Some(body)),
@@ -81,7 +82,7 @@ enum EvaluationSemantic {
 }
 
 impl EvaluationSemantic {
-    fn read(body: &Members) -> Result<Self, Mistake> {
+    fn read(body: &JsonMembers) -> Result<Self, RequestMistake> {
         let options = read_object(body, "options")?;
         let named = options.and_then(|options| options.get("evaluations_semantic"));
         match named.map(Value::as_str) {
@@ -105,9 +106,9 @@ impl EvaluationSemantic {
 
 /// Who is asked about, and for which permission.
 fn read_question(
-    request: &Members,
-    defaults: Option<&Members>,
-) -> Result<(DecisionSubject, String), Mistake> {
+    request: &JsonMembers,
+    defaults: Option<&JsonMembers>,
+) -> Result<(DecisionSubject, String), RequestMistake> {
     let entity = |name: &'static str, required: &[&str]| {
         merge_entity(request, defaults, name, required)?.ok_or_else(|| format!("{name} is missing"))
     };

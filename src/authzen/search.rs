@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::entity::{
-    Members, Mistake, USER_TYPE, permission_name, read_object, read_subject, read_text,
+    JsonMembers, RequestMistake, USER_TYPE, permission_name, read_object, read_subject, read_text,
 };
 use super::http::{DecisionCaller, DecisionFailure, json_response};
 use crate::domain::access::decision;
@@ -49,7 +49,7 @@ pub async fn handle_action_search(caller: DecisionCaller) -> Result<Response, De
         read_object(body, "context")?;
         let subject = read_subject(subject)?;
         let page = PageRequest::read(body, &format!("{subject:?} {resource_type}"))?;
-        Ok::<_, Mistake>((subject, resource_type, page))
+        Ok::<_, RequestMistake>((subject, resource_type, page))
     };
     let (subject, resource_type, page) = read().map_err(DecisionFailure::bad_request)?;
     let prefix = permission_name(&resource_type, "");
@@ -71,7 +71,7 @@ struct SubjectSearch {
 }
 
 impl SubjectSearch {
-    fn read(body: &Members) -> Result<Self, Mistake> {
+    fn read(body: &JsonMembers) -> Result<Self, RequestMistake> {
         let subject = read_object(body, "subject")?.ok_or("subject is missing")?;
         let action = read_object(body, "action")?.ok_or("action is missing")?;
         let action = read_text(action, "action", "name")?;
@@ -86,7 +86,7 @@ impl SubjectSearch {
 }
 
 /// The type of the resource, which must also have an id.
-fn read_resource(body: &Members) -> Result<String, Mistake> {
+fn read_resource(body: &JsonMembers) -> Result<String, RequestMistake> {
     let resource = read_object(body, "resource")?.ok_or("resource is missing")?;
     read_text(resource, "resource", "id")?;
     Ok(read_text(resource, "resource", "type")?.to_owned())
@@ -102,7 +102,7 @@ struct PageRequest {
 }
 
 impl PageRequest {
-    fn read(body: &Members, question: &str) -> Result<Self, Mistake> {
+    fn read(body: &JsonMembers, question: &str) -> Result<Self, RequestMistake> {
         let hash = digest(&SHA256, question.as_bytes());
         let question: Vec<u8> = hash.as_ref().iter().copied().take(QUESTION_BYTES).collect();
         let page = read_object(body, "page")?;

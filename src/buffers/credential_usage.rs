@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::buffers::write_behind::{Buffered, WriteBehind};
+use crate::buffers::write_behind::{BufferContent, WriteBehind};
 
 /// Which credential was used when and from where.
 pub type CredentialUsage = WriteBehind<LatestUses>;
@@ -47,7 +47,7 @@ impl CredentialUsage {
     }
 }
 
-impl Buffered for LatestUses {
+impl BufferContent for LatestUses {
     type Batch = Vec<(Credential, CredentialUse)>;
 
     fn drain(&mut self, _now: DateTime<Utc>) -> Self::Batch {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::buffers::write_behind::{Buffered, WriteBehind};
+use crate::buffers::write_behind::{BufferContent, WriteBehind};
 
 /// Failures that are told apart in memory; further ones go to the database each time.
 const MAX_KNOWN: usize = 20_000;
@@ -147,7 +147,7 @@ impl FailureRepeats {
     }
 }
 
-impl Buffered for KnownFailures {
+impl BufferContent for KnownFailures {
     type Batch = DrainedRepeats;
 
     /// What was known is asked of the database anew.

@@ -12,7 +12,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use crate::buffers::request_counts::hour_of;
-use crate::buffers::write_behind::{Buffered, WriteBehind};
+use crate::buffers::write_behind::{BufferContent, WriteBehind};
 
 pub use entity::last_read::Kind;
 
@@ -154,7 +154,7 @@ impl LastReads {
     }
 }
 
-impl Buffered for KnownReads {
+impl BufferContent for KnownReads {
     type Batch = Vec<LastRead>;
 
     /// What was read in an hour that is over is forgotten.

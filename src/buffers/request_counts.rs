@@ -15,7 +15,7 @@ use entity::request_log::Outcome;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::buffers::write_behind::{Buffered, WriteBehind};
+use crate::buffers::write_behind::{BufferContent, WriteBehind};
 use crate::error::RefusalReason;
 
 /// Kinds of one connection in an hour that are told apart; further ones are counted together.
@@ -232,7 +232,7 @@ impl RequestCounts {
     }
 }
 
-impl Buffered for KnownCounts {
+impl BufferContent for KnownCounts {
     type Batch = DrainedCounts;
 
     /// What belongs to an hour that is over is forgotten.

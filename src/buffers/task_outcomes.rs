@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::buffers::write_behind::{Buffered, WriteBehind};
+use crate::buffers::write_behind::{BufferContent, WriteBehind};
 use crate::error::RefusalReason;
 
 /// How often the outcome of one task is written.
@@ -53,7 +53,7 @@ impl TaskOutcomes {
     }
 }
 
-impl Buffered for LatestOutcomes {
+impl BufferContent for LatestOutcomes {
     type Batch = Vec<UnwrittenOutcome>;
 
     /// Each task at most once a minute, so that a task that runs every second costs no more.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 /// What a buffer keeps, and how it is taken out and put back.
-pub trait Buffered: Default {
+pub trait BufferContent: Default {
     /// What is written at once.
     type Batch;
 
@@ -25,7 +25,7 @@ pub struct WriteBehind<T> {
     writing: tokio::sync::Mutex<()>,
 }
 
-impl<T: Buffered> WriteBehind<T> {
+impl<T: BufferContent> WriteBehind<T> {
     /// What is noted, to read it or to add to it.
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,7 +11,9 @@ use crate::cli::installation;
 use crate::cli::output::{print_json, print_line};
 use crate::cli::progress::show_waiting;
 use crate::config::StoreArgs;
+use crate::context::App;
 use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::Organization;
 use crate::ledger;
 use crate::ledger::attestation;
 use crate::ledger::attestation::AttestationClaims;
@@ -89,12 +91,7 @@ async fn verify_ledgers(
     json: bool,
 ) -> Result<(), CommandError> {
     let app = installation::open_existing(store).await?;
-    let mut kept = Vec::new();
-    for file in files {
-        let claims = attestation::check_own_file(&app.vault, &read_file(&file)?)
-            .map_err(|why| format!("{}: {why}", file.display()))?;
-        kept.push((file, claims));
-    }
+    let kept = read_attested_files(&app, files)?;
     let organizations = match &slug {
         Some(slug) => {
             let found = organization::by_slug(&app, slug).await?;
@@ -105,36 +102,9 @@ async fn verify_ledgers(
     let (mut broken, mut events) = (0, 0);
     let mut verified = Vec::new();
     for organization in &organizations {
-        let waiting = show_waiting(format!("{}: verifying", organization.slug));
-        let ExaminedChain { verdict, signed } =
-            ledger::examine_chain(&app.store, &app.vault, organization.id)
-                .await
-                .map_err(|error| error.to_string())?;
-        events += verdict.sealed.unsigned_abs() + verdict.unsealed;
-        let mut fault = verdict
-            .broken
-            .as_ref()
-            .map(|fault| format!("after {} events: {fault}", verdict.sealed));
-        let mut attested = None;
-        for (file, claims) in
-            kept.iter().filter(|(_, claims)| claims.organization == organization.slug)
-        {
-            let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
-            let hash = hash.map_err(|error| error.to_string())?;
-            if hash.map(|hash| hex::encode(&hash)).as_ref() != Some(&claims.hash) {
-                fault = fault.or_else(|| Some(describe_missed(file, claims)));
-            }
-            attested = attested.max(Some(claims.sequence));
-        }
-        drop(waiting);
-        broken += usize::from(fault.is_some());
-        let ledger = VerifiedLedger {
-            organization: &organization.slug,
-            fault,
-            verdict,
-            signed,
-            attested_sequence: attested,
-        };
+        let ledger = verify_one_ledger(&app, organization, &kept).await?;
+        events += ledger.verdict.sealed.unsigned_abs() + ledger.verdict.unsealed;
+        broken += usize::from(ledger.fault.is_some());
         if json {
             verified.push(ledger.to_json());
         } else {
@@ -150,16 +120,7 @@ async fn verify_ledgers(
     } else {
         print_line(format!("checked {} organizations, {events} events", organizations.len()))?;
     }
-    let strange = kept
-        .iter()
-        .find(|(_, claims)| organizations.iter().all(|found| found.slug != claims.organization));
-    if let Some((file, claims)) = strange {
-        return Err(CommandError::Failure(format!(
-            "{} is about the organization {:?}, which was not checked",
-            file.display(),
-            claims.organization
-        )));
-    }
+    refuse_strange_files(&kept, &organizations)?;
     if broken > 0 {
         let chains = organizations.len();
         return Err(CommandError::Failure(format!("{broken} of {chains} chains are broken")));
@@ -172,6 +133,70 @@ async fn verify_ledgers(
         }
         _ => Ok(()),
     }
+}
+
+/// An attested file, and what it attests.
+type AttestedFile = (PathBuf, AttestationClaims);
+
+fn read_attested_files(app: &App, files: Vec<PathBuf>) -> Result<Vec<AttestedFile>, CommandError> {
+    let mut kept = Vec::new();
+    for file in files {
+        let claims = attestation::check_own_file(&app.vault, &read_file(&file)?)
+            .map_err(|why| format!("{}: {why}", file.display()))?;
+        kept.push((file, claims));
+    }
+    Ok(kept)
+}
+
+/// Verifies the chain of an organization, and that it contains what its files attest.
+async fn verify_one_ledger<'a>(
+    app: &App,
+    organization: &'a Organization,
+    kept: &[AttestedFile],
+) -> Result<VerifiedLedger<'a>, CommandError> {
+    let waiting = show_waiting(format!("{}: verifying", organization.slug));
+    let ExaminedChain { verdict, signed } =
+        ledger::examine_chain(&app.store, &app.vault, organization.id)
+            .await
+            .map_err(|error| error.to_string())?;
+    let mut fault =
+        verdict.broken.as_ref().map(|fault| format!("after {} events: {fault}", verdict.sealed));
+    let mut attested = None;
+    for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug)
+    {
+        let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
+        let hash = hash.map_err(|error| error.to_string())?;
+        if hash.map(|hash| hex::encode(&hash)).as_ref() != Some(&claims.hash) {
+            fault = fault.or_else(|| Some(describe_missed(file, claims)));
+        }
+        attested = attested.max(Some(claims.sequence));
+    }
+    drop(waiting);
+    Ok(VerifiedLedger {
+        organization: &organization.slug,
+        fault,
+        verdict,
+        signed,
+        attested_sequence: attested,
+    })
+}
+
+/// Refuses a file about an organization that was not checked.
+fn refuse_strange_files(
+    kept: &[AttestedFile],
+    organizations: &[Organization],
+) -> Result<(), CommandError> {
+    let strange = kept
+        .iter()
+        .find(|(_, claims)| organizations.iter().all(|found| found.slug != claims.organization));
+    if let Some((file, claims)) = strange {
+        return Err(CommandError::Failure(format!(
+            "{} is about the organization {:?}, which was not checked",
+            file.display(),
+            claims.organization
+        )));
+    }
+    Ok(())
 }
 
 /// One organization's ledger after its verification.

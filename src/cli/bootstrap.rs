@@ -159,26 +159,19 @@ pub async fn run_for(
     let cx = Cx::system(app.clone(), organization.id);
     let found = connection::find_connection_by_name(&cx, name).await?;
     let new_connection = found.is_none();
+    if found.as_ref().is_some_and(|connection| connection.provider != provider) {
+        let why = format!("the connection {name:?} already exists with another provider");
+        return Err(Error::invalid("provider", why));
+    }
     let connection = match found {
-        Some(connection) if connection.provider != provider => {
-            let why = format!("the connection {name:?} already exists with another provider");
-            return Err(Error::invalid("provider", why));
-        }
         Some(connection) => connection,
-        None => {
-            let settings = connection::ConnectionSettings {
-                name: Some(name.into()),
-                provider: Some(provider),
-                ..Default::default()
-            };
-            connection::create_connection(&cx, settings, Default::default()).await?
-        }
+        None => create_named_connection(&cx, name, provider).await?,
     };
     let token = scim_token::issue_token(&cx, connection.id, None, None).await?;
-    let live = api_key::count_live(&cx, app.clock.now()).await?;
     let (key, live_keys) = match first_key {
-        Some(key) => (key, live.saturating_sub(1)),
+        Some(key) => (key, api_key::count_live(&cx, app.clock.now()).await?.saturating_sub(1)),
         None => {
+            let live = api_key::count_live(&cx, app.clock.now()).await?;
             let end = cx.requested_at + chrono::Duration::days(key_days.into());
             let held = Permission::in_organization();
             (api_key::issue_key(&cx, KEY_NAME, held, Some(end)).await?, live)
@@ -206,4 +199,13 @@ pub async fn run_for(
             other_live_keys: live_keys,
         },
     })
+}
+
+async fn create_named_connection(cx: &Cx, name: &str, provider: Provider) -> Result<Connection> {
+    let settings = connection::ConnectionSettings {
+        name: Some(name.into()),
+        provider: Some(provider),
+        ..Default::default()
+    };
+    connection::create_connection(cx, settings, Default::default()).await
 }

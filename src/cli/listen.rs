@@ -46,7 +46,7 @@ struct ListenKeys {
     answer: StatusCode,
 }
 
-fn decode(name: &str, prefix: &str, text: &str) -> Result<Vec<u8>, CommandError> {
+fn decode_key(name: &str, prefix: &str, text: &str) -> Result<Vec<u8>, CommandError> {
     let encoded = text.trim().strip_prefix(prefix).and_then(|text| STANDARD.decode(text).ok());
     encoded.ok_or_else(|| CommandError::Usage(format!("{name} must be {prefix} and base64")))
 }
@@ -56,8 +56,8 @@ fn decode(name: &str, prefix: &str, text: &str) -> Result<Vec<u8>, CommandError>
 /// # Errors
 /// A line for the person: the port is in use, or a key is malformed.
 pub async fn run_listener(args: ListenArgs) -> Result<(), CommandError> {
-    let secret = args.secret.as_deref().map(|text| decode("--secret", "whsec_", text));
-    let public = args.public_key.as_deref().map(|text| decode("--public-key", "whpk_", text));
+    let secret = args.secret.as_deref().map(|text| decode_key("--secret", "whsec_", text));
+    let public = args.public_key.as_deref().map(|text| decode_key("--public-key", "whpk_", text));
     let keys = ListenKeys {
         secret: secret.transpose()?,
         public: public.transpose()?,
@@ -72,7 +72,7 @@ pub async fn run_listener(args: ListenArgs) -> Result<(), CommandError> {
     print_error(format!("receiving webhooks on http://{address}/; signatures are {verified}"));
     let router = Router::new().fallback(post(receive_message)).with_state(Arc::new(keys));
     axum::serve(listener, router)
-        .with_graceful_shutdown(server::asked_to_stop())
+        .with_graceful_shutdown(server::wait_for_stop_signal())
         .await
         .map_err(|error| error.to_string())?;
     Ok(())

@@ -363,7 +363,7 @@ async fn serve_command(args: ServeArgs) -> Done {
         "ready"
     );
     let store = app.store.clone();
-    let served = server::run_server(app, listener, server::asked_to_stop()).await;
+    let served = server::run_server(app, listener, server::wait_for_stop_signal()).await;
     // A request that was interrupted may still hold a connection; the process ends anyway.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
     drop(lock);

@@ -45,7 +45,7 @@ pub async fn get_style() -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redemption {
+struct InvitationRedemption {
     secret: String,
 }
 
@@ -54,7 +54,7 @@ pub async fn redeem_invitation(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    let (link, Redemption { secret }) =
+    let (link, InvitationRedemption { secret }) =
         LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
     let redeemed = redeem_link(&link.app, &secret, link.request_id).await.map_err(|refused| {
         link.note_failed_sign_in(refused.failed_sign_in());

@@ -21,7 +21,7 @@ const INTERFACE_NAME: &str = "console link";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redemption {
+struct LinkRedemption {
     code: String,
 }
 
@@ -31,7 +31,7 @@ pub async fn redeem_console_link(
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
     let headers = request.headers().clone();
-    let (link, Redemption { code }) =
+    let (link, LinkRedemption { code }) =
         LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
     let same_browser = has_browser_mark(&link.app, &headers, &code);
     let redeemed = console_link::redeem_link(&link.app, &code, same_browser, link.request_id).await;

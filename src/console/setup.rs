@@ -25,7 +25,7 @@ const INTERFACE_NAME: &str = "setup link";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redemption {
+struct SetupRedemption {
     secret: String,
 }
 
@@ -54,7 +54,7 @@ pub async fn redeem_setup_link(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    let (link, Redemption { secret }) =
+    let (link, SetupRedemption { secret }) =
         LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
     let opened = open_link(&link.app, &secret, link.request_id).await;
     let opening = opened.map_err(|refused| refuse_setup(&link, &refused))?;

@@ -87,7 +87,7 @@ pub struct App {
     pub domain_lookups: RateLimits,
     /// The ends of the ledgers that subscriptions follow.
     pub heads: LedgerHeads,
-    /// Those who tell destinations of events.
+    /// The workers that deliver events to destinations.
     pub signals: SignalReaders,
     /// The write that was answered last, to be read back.
     pub last_commit: LastCommit,

@@ -427,12 +427,12 @@ impl Cx {
             )));
         }
         if !change.followed.is_empty() {
-            let told = change.followed.into_iter().map(
+            let entries = change.followed.into_iter().map(
                 |DerivedChange { request_id, requested_at, entry }| {
                     (EventOrigin { request_id, requested_at, ..self.origin() }, entry)
                 },
             );
-            ledger::record_followed(&tx.db, first_followed, told.collect()).await?;
+            ledger::record_followed(&tx.db, first_followed, entries.collect()).await?;
         }
         Ok(wrote)
     }

@@ -1,4 +1,4 @@
-//! The workers of this server that tell the destinations of organizations of events.
+//! The workers of this server that deliver events to the destinations of organizations.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-/// What a worker is told: how far the ledger of its organization goes, and a number that changes
-/// with the settings of its destinations.
+/// What a worker has to know: how far the ledger of its organization goes, and a number that
+/// changes with the settings of its destinations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReaderNews {
     pub head: i64,
@@ -17,14 +17,14 @@ pub struct ReaderNews {
 /// The workers of this server, one for each organization that it works for.
 #[derive(Debug, Default)]
 pub struct SignalReaders {
-    /// Wakes the search for organizations with something to tell.
+    /// Wakes the search for organizations with something to deliver.
     pub wake: Notify,
     running: Mutex<HashMap<Uuid, watch::Sender<ReaderNews>>>,
 }
 
 impl SignalReaders {
     /// Tells the worker of an organization; false where there is none.
-    pub fn tell(&self, organization: Uuid, news: ReaderNews) -> bool {
+    pub fn tell_reader(&self, organization: Uuid, news: ReaderNews) -> bool {
         let mut running = self.lock_running();
         match running.get(&organization) {
             Some(worker) if worker.receiver_count() > 0 => {
@@ -42,7 +42,7 @@ impl SignalReaders {
         }
     }
 
-    /// What a new worker of an organization is told from now on.
+    /// The news for a new worker of an organization, from now on.
     pub fn begin(&self, organization: Uuid, news: ReaderNews) -> watch::Receiver<ReaderNews> {
         let (sender, receiver) = watch::channel(news);
         self.lock_running().insert(organization, sender);

@@ -117,10 +117,10 @@ impl QueryBatcher {
         mut values: Vec<Value>,
     ) -> Result<Vec<QueryResult>, DbErr> {
         for alone in [false, true] {
-            let (answer, told) = oneshot::channel();
+            let (answer, answered) = oneshot::channel();
             let cause = TraceContext::current();
             self.enqueue_query(listener, text, PendingQuery { values, row, alone, cause, answer });
-            match timeout(ANSWER_TIMEOUT, told).await {
+            match timeout(ANSWER_TIMEOUT, answered).await {
                 Ok(Ok(BatchAnswer::Rows(rows))) => return Ok(rows),
                 Ok(Ok(BatchAnswer::Failed(error))) => return Err(error),
                 Ok(Ok(BatchAnswer::Again(same))) => values = same,

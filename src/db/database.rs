@@ -110,7 +110,7 @@ struct BatchedQueries {
     writes: Arc<QueryBatcher>,
 }
 
-/// The listener that is told of each statement, if there is one.
+/// The listener that gets each statement, if there is one.
 #[derive(Clone, Default)]
 pub(super) struct QueryListener(Option<Arc<QueryHook>>);
 

@@ -365,7 +365,7 @@ impl Store {
 }
 
 /// The database's time, as an expression of SQL. What tests have added to the time is in it;
-/// SQLite, which is one process on one machine, is told the process's.
+/// SQLite, which is one process on one machine, gets the process's.
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseTime {
     backend: DbBackend,

@@ -71,7 +71,7 @@ pub struct ComparisonEnd {
 
 impl ComparisonEnd {
     /// The end of a comparison that has no result, and why.
-    pub fn failed(why: &str) -> Self {
+    pub fn of_failure(why: &str) -> Self {
         let counts = ComparisonCounts::default();
         Self { state: RunState::Failed, counts, reason: Some(why.to_owned()) }
     }

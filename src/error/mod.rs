@@ -199,6 +199,7 @@ pub const UNAVAILABLE_RETRY_AFTER_SECONDS: u64 = 2;
 
 pub use identity::error::Rule;
 
+/// A result whose error is one of the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl From<identity::error::InvalidInput> for Error {

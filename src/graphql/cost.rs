@@ -107,14 +107,14 @@ pub fn compute_cost(
 
 /// The cost of a selection. A page multiplies a part of it by its rows.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
+struct SelectionCost {
     /// What is charged once.
     once: u64,
     /// What is charged for each row of the page around it.
     each: u64,
 }
 
-impl Sum {
+impl SelectionCost {
     fn total(self) -> u64 {
         self.once.saturating_add(self.each)
     }
@@ -130,13 +130,13 @@ struct CostWalk<'a> {
     document: &'a ExecutableDocument,
     values: &'a Variables,
     /// The cost of each fragment, which is computed once.
-    fragments: HashMap<&'a Name, Sum>,
+    fragments: HashMap<&'a Name, SelectionCost>,
     introspection: u64,
 }
 
 impl<'a> CostWalk<'a> {
-    fn sum_selection_set(&mut self, parent: &str, set: &'a SelectionSet) -> Sum {
-        let mut sum = Sum::default();
+    fn sum_selection_set(&mut self, parent: &str, set: &'a SelectionSet) -> SelectionCost {
+        let mut sum = SelectionCost::default();
         for item in &set.items {
             sum.add(match &item.node {
                 Selection::Field(field) => self.sum_field(parent, &field.node),
@@ -153,18 +153,20 @@ impl<'a> CostWalk<'a> {
         sum
     }
 
-    fn sum_fragment(&mut self, name: &'a Name) -> Sum {
+    fn sum_fragment(&mut self, name: &'a Name) -> SelectionCost {
         if let Some(sum) = self.fragments.get(name) {
             return *sum;
         }
-        let Some(fragment) = self.document.fragments.get(name) else { return Sum::default() };
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return SelectionCost::default();
+        };
         let on = &fragment.node.type_condition.node.on.node;
         let sum = self.sum_selection_set(on, &fragment.node.selection_set.node);
         self.fragments.insert(name, sum);
         sum
     }
 
-    fn sum_field(&mut self, parent: &str, field: &'a Field) -> Sum {
+    fn sum_field(&mut self, parent: &str, field: &'a Field) -> SelectionCost {
         let name = field.name.node.as_str();
         let introspection = match name {
             "__schema" => SCHEMA_COST,
@@ -173,19 +175,24 @@ impl<'a> CostWalk<'a> {
         };
         if introspection > 0 {
             self.introspection = self.introspection.saturating_add(introspection);
-            return Sum::default();
+            return SelectionCost::default();
         }
-        let Some(info) = self.index.find_field(parent, name) else { return Sum::default() };
+        let Some(info) = self.index.find_field(parent, name) else {
+            return SelectionCost::default();
+        };
         let ty = named_type(&info.ty);
         let count = if is_counted(parent, name) { COUNT_COST } else { 0 };
         if !self.index.find_type(ty).is_some_and(TypeInfo::is_composite) {
-            return Sum { once: count, each: 0 };
+            return SelectionCost { once: count, each: 0 };
         }
         let below = self.sum_selection_set(ty, &field.selection_set.node);
         let is_page = is_page_type(parent);
         match name {
             "edges" | "nodes" if is_page => {
-                return Sum { once: count, each: below.total().saturating_add(OBJECT_COST) };
+                return SelectionCost {
+                    once: count,
+                    each: below.total().saturating_add(OBJECT_COST),
+                };
             }
             // The row is charged by its edge.
             "node" if parent.ends_with("Edge") => return below,
@@ -193,16 +200,16 @@ impl<'a> CostWalk<'a> {
         }
         let object = below.total().saturating_add(OBJECT_COST);
         let filter = self.filter_cost(field);
-        let once = match rows_of(info) {
-            Rows::Page if is_page_type(ty) => {
+        let once = match row_multiplier(info) {
+            RowMultiplier::Page if is_page_type(ty) => {
                 let rows = below.each.saturating_mul(self.requested_rows(field, info));
                 rows.saturating_add(below.once).saturating_add(OBJECT_COST)
             }
-            Rows::Page => object.saturating_mul(self.requested_rows(field, info)),
-            Rows::Ids => object.saturating_mul(self.requested_ids(field)),
-            Rows::One => object,
+            RowMultiplier::Page => object.saturating_mul(self.requested_rows(field, info)),
+            RowMultiplier::Ids => object.saturating_mul(self.requested_ids(field)),
+            RowMultiplier::One => object,
         };
-        Sum { once: once.saturating_add(count).saturating_add(filter), each: 0 }
+        SelectionCost { once: once.saturating_add(count).saturating_add(filter), each: 0 }
     }
 
     /// What the filter of a list costs, by the fields that it has.
@@ -271,7 +278,7 @@ fn cost_of_filter(name: &str) -> u64 {
 }
 
 /// How a field multiplies what is below it.
-enum Rows {
+enum RowMultiplier {
     /// By `first` and `last`.
     Page,
     /// By the number of `ids`.
@@ -279,14 +286,14 @@ enum Rows {
     One,
 }
 
-fn rows_of(info: &FieldInfo) -> Rows {
+fn row_multiplier(info: &FieldInfo) -> RowMultiplier {
     let is_list = !matches!(info.ty.base, async_graphql::parser::types::BaseType::Named(_));
     if info.arguments.contains_key("first") {
-        Rows::Page
+        RowMultiplier::Page
     } else if is_list && info.arguments.contains_key("ids") {
-        Rows::Ids
+        RowMultiplier::Ids
     } else {
-        Rows::One
+        RowMultiplier::One
     }
 }
 

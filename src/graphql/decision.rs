@@ -70,12 +70,12 @@ impl Decision {
 }
 
 /// Decides whether a person has a permission.
-pub async fn decide(
+pub async fn resolve_decision(
     ctx: &Context<'_>,
     subject: &str,
     permission: String,
 ) -> Result<Option<Decision>> {
     let subject = DecisionSubject::parse(subject);
-    let decision = decision::decide(relay::cx(ctx)?, &subject, &permission).await?;
+    let decision = decision::decide_access(relay::cx(ctx)?, &subject, &permission).await?;
     Ok(Some(Decision { decision, permission }))
 }

@@ -22,7 +22,7 @@ use super::cost::{self, OperationCost};
 use super::document::{SyntaxError, parse_document};
 use super::document_limits::{self, DocumentRefusal};
 use super::error_code::ErrorCode;
-use super::validation::{self, Fault, SchemaIndex};
+use super::validation::{self, DocumentFault, SchemaIndex};
 use crate::context::run_within;
 use crate::error::{Error, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::graphql::{GraphqlState, idempotency, loaders, permission_guard, relay, schema};
@@ -46,7 +46,7 @@ pub struct RequestError {
     /// The permission that the caller lacks.
     pub permission: Option<&'static str>,
     /// The further mistakes in the document.
-    pub more: Box<[Fault]>,
+    pub more: Box<[DocumentFault]>,
 }
 
 impl RequestError {
@@ -111,7 +111,7 @@ impl RequestError {
 
     /// The body of a response without data.
     pub fn to_body(&self, request_id: Uuid) -> ResponseBody {
-        let more = self.more.iter().map(|Fault { message, pos }| {
+        let more = self.more.iter().map(|DocumentFault { message, pos }| {
             let code = self.code.name();
             let mut error = json!({ "message": message, "extensions": { "code": code } });
             error["locations"] = json!([{ "line": pos.line, "column": pos.column }]);
@@ -164,17 +164,17 @@ impl From<SyntaxError> for RequestError {
     }
 }
 
-impl From<Fault> for RequestError {
-    fn from(Fault { message, pos }: Fault) -> Self {
+impl From<DocumentFault> for RequestError {
+    fn from(DocumentFault { message, pos }: DocumentFault) -> Self {
         Self { position: Some(pos), ..validation_error(relay::shorten_message(&message)) }
     }
 }
 
 /// The refusal of a document with mistakes; none if there are none.
-fn refuse_faults(faults: Vec<Fault>) -> Result<(), RequestError> {
+fn refuse_faults(faults: Vec<DocumentFault>) -> Result<(), RequestError> {
     let mut faults = faults
         .into_iter()
-        .map(|fault| Fault { message: relay::shorten_message(&fault.message), ..fault });
+        .map(|fault| DocumentFault { message: relay::shorten_message(&fault.message), ..fault });
     match faults.next() {
         None => Ok(()),
         Some(first) => Err(RequestError { more: faults.collect(), ..first.into() }),

@@ -18,7 +18,7 @@ pub async fn carry_out_deferred(claim: AsyncClaim) -> Result<()> {
 
 async fn settle_request(claim: &AsyncClaim) -> Result<()> {
     let slug = &claim.organization.slug;
-    let (payload, outcome) = match claim.prepare().await? {
+    let (payload, outcome) = match claim.prepare_turn().await? {
         AsyncTurn::Settled(payload, outcome) => (payload, outcome),
         AsyncTurn::Send(cx, payload) => {
             let outcome = scim::carry_out_request(&cx, slug, &payload, None).await?;

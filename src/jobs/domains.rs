@@ -30,5 +30,5 @@ pub(super) async fn check_due_domains(app: &Arc<App>) -> Result<()> {
 
 async fn check_domain(client: &DnsClient, due: DueDomain) -> Result<()> {
     let answer = client.lookup_texts(&due.record_name()).await;
-    due.settle(answer).await
+    due.take_answer(answer).await
 }

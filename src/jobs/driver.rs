@@ -55,7 +55,7 @@ impl Tasks<'_> {
     /// and failures are logged.
     pub async fn repeat(&self, periodic: &'static PeriodicTask) {
         let PeriodicTask { task, run, at_stop } = periodic;
-        let mut turns = Turns::of(task, self.app, self.stop);
+        let mut turns = TaskTurns::of(task, self.app, self.stop);
         let mut stop = self.stop.clone();
         while turns.wait_for_next().await {
             match at_stop {
@@ -79,7 +79,7 @@ impl Tasks<'_> {
         C: Future<Output = Result<Option<ClaimedWork>>>,
     {
         let (app, task) = (self.app, &queue.task);
-        let mut turns = Turns::of(task, app, self.stop);
+        let mut turns = TaskTurns::of(task, app, self.stop);
         let mut running: JoinSet<(bool, bool)> = JoinSet::new();
         let mut busy: HashMap<Id, Uuid> = HashMap::new();
         let mut resting: HashMap<Uuid, Instant> = HashMap::new();
@@ -128,14 +128,14 @@ impl Tasks<'_> {
 }
 
 /// When a task runs.
-struct Turns<'a> {
+struct TaskTurns<'a> {
     timer: Interval,
     wake: Option<&'a Notify>,
     delay: Duration,
     stop: watch::Receiver<bool>,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> TaskTurns<'a> {
     fn of(task: &Task, app: &'a App, stop: &watch::Receiver<bool>) -> Self {
         let mut timer = interval(task.period);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -9,7 +9,7 @@ use crate::domain::alert::recipient;
 use crate::domain::alert::recipient::DueMail;
 use crate::domain::mail_text::MailMessage;
 use crate::error::{Error, Result};
-use crate::mail_client::{Mail, MailClient};
+use crate::mail_client::{MailClient, OutgoingMail};
 
 /// Sends the mails that are due. One that the mail server does not accept is sent again later.
 pub(super) async fn send_due_mails(app: &Arc<App>) -> Result<()> {
@@ -29,7 +29,7 @@ pub(super) async fn send_due_mails(app: &Arc<App>) -> Result<()> {
 
 /// Gives a message to the mail server.
 async fn send_message(client: &MailClient, message: &MailMessage) -> Result<(), String> {
-    let sent = client.send(Mail {
+    let sent = client.send(OutgoingMail {
         id: &message.id,
         to_address: &message.to_address,
         to_name: &message.to_name,

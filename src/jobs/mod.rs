@@ -41,7 +41,7 @@ use crate::scim::ScimReplayOutcome;
 use crate::scim_client::ReadAttemptEnd;
 use crate::sign_in::{graph, saml};
 use crate::trace_context::job_span;
-use crate::{ledger, scim_client, signals};
+use crate::{event_delivery, ledger, scim_client};
 
 use driver::{ClaimedWork, ItemOutcome, Tasks};
 use task::{AtStop, PeriodicTask, QueueTask};
@@ -55,9 +55,9 @@ const SEAL_DELAY: Duration = Duration::from_millis(30);
 const SEAL_INTERVAL: Duration = Duration::from_secs(5);
 /// A subscription delivers a row that another replica sealed at most this long after.
 const LEDGER_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// A destination is told of an event that another replica sealed at most this long after.
+/// A destination receives an event that another replica sealed at most this long after.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// A receiver is told that its stream was paused or resumed at most this long after.
+/// A receiver learns that its stream was paused or resumed at most this long after.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(2);
 /// A replica that has not renewed its lease for this long no longer announces it.
 const NOTICE_LEASE: TimeDelta = TimeDelta::seconds(40);
@@ -128,7 +128,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "seal ledgers",
         "adds new events to the chain of their ledger",
         SEAL_INTERVAL,
-        |app| Box::pin(seal(app)),
+        |app| Box::pin(seal_due_ledgers(app)),
     )
     .activated_by("a change was written", |app| app.wake.notification(), SEAL_DELAY)
     .traced_to(|app| app.wake.take_causes())
@@ -144,7 +144,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "deliver events",
         "finds the organizations whose destinations are to be told of events, and begins to",
         SIGNAL_POLL_INTERVAL,
-        |app| Box::pin(signals::find_due_organizations(app)),
+        |app| Box::pin(event_delivery::find_due_organizations(app)),
     )
     .activated_by(
         "this server has sealed events, or a destination changed",
@@ -156,7 +156,7 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         "announce stream status",
         "tells receivers of security event tokens that their stream was paused or resumed",
         NOTICE_INTERVAL,
-        |app| Box::pin(signals::send_status_notices(app)),
+        |app| Box::pin(event_delivery::send_status_notices(app)),
     )
     .one_at_a_time(NOTICE_LEASE),
     PeriodicTask::new(
@@ -395,7 +395,7 @@ pub async fn run_until_stopped(app: Arc<App>, stop: watch::Receiver<bool>) {
     }
     // After all other tasks: the rows that they wrote while they ended join the chain, and its end
     // is signed.
-    if let Err(error) = seal(&app).await {
+    if let Err(error) = seal_due_ledgers(&app).await {
         tracing::warn!(%error, "sealing the ledger failed; the next start seals it");
     }
     if let Err(error) = sign_ledger_heads(&app).await {
@@ -578,7 +578,7 @@ async fn record_refusal(
     claim.mark_failed(Some((reason, scim_type, field))).await
 }
 
-async fn seal(app: &Arc<App>) -> Result<()> {
+async fn seal_due_ledgers(app: &Arc<App>) -> Result<()> {
     let sealed = ledger::seal_ledgers(&app.store).await;
     app.heads.sealed.notify_one();
     app.signals.wake.notify_one();

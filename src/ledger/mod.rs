@@ -186,10 +186,11 @@ fn link_row(row: &mut event::Model, seq: i64, before: &[u8]) {
 pub(crate) async fn record_followed<C: ConnectionTrait>(
     db: &C,
     first: Uuid,
-    told: Vec<(EventOrigin<'_>, NewEvent)>,
+    entries: Vec<(EventOrigin<'_>, NewEvent)>,
 ) -> Result<(), DbErr> {
     let ids = [first].into_iter().chain(std::iter::repeat_with(Uuid::now_v7));
-    let rows = told.into_iter().zip(ids).map(|((origin, entry), id)| build_row(origin, id, entry));
+    let rows =
+        entries.into_iter().zip(ids).map(|((origin, entry), id)| build_row(origin, id, entry));
     append_rows(db, rows.collect::<Result<_, _>>()?).await
 }
 
@@ -299,7 +300,7 @@ fn build_row(origin: EventOrigin<'_>, id: Uuid, entry: NewEvent) -> Result<event
     })
 }
 
-/// What a write became whose row in the ledger is `event`; none where there is no such row.
+/// The outcome of the write whose row in the ledger is `event`; none where there is no such row.
 ///
 /// # Errors
 /// The database's own.

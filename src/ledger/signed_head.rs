@@ -125,7 +125,7 @@ async fn sign_head(
             while !walk.next_rows().await?.is_empty() {}
             SignedHead { sequence: walk.seq, hash: hex::encode(&walk.hash), iat, ..before }
         }
-        None if begun_signed(store, organization).await? => {
+        None if was_signed_from_start(store, organization).await? => {
             return Err(ChainFault::Broken(SIGNATURE_MISSING.into()));
         }
         None => {
@@ -152,7 +152,7 @@ fn another_chain(signed: &SignedHead) -> String {
 
 /// Whether the chain began when ends of chains were signed already: then it was signed from its
 /// beginning.
-async fn begun_signed(store: &Store, organization: Uuid) -> Result<bool, ChainFault> {
+async fn was_signed_from_start(store: &Store, organization: Uuid) -> Result<bool, ChainFault> {
     let mut walk = ChainWalk::from_row(store, organization, 0, GENESIS_HASH.to_vec());
     Ok(walk.next_rows().await?.first().is_some_and(|first| first.names_actor))
 }
@@ -212,7 +212,7 @@ async fn walk_newest_rows(
         None => None,
     };
     let begin = match &signed {
-        None if begun_signed(store, organization).await? => {
+        None if was_signed_from_start(store, organization).await? => {
             return Err(ChainFault::Broken(SIGNATURE_MISSING.into()));
         }
         None => CheckedPlace { seq: 0, hash: GENESIS_HASH.to_vec() },
@@ -276,7 +276,7 @@ pub async fn examine_chain(
         }
     };
     let fault = match &signed {
-        None if verdict.begun_signed => Some(SIGNATURE_MISSING.to_owned()),
+        None if verdict.was_signed_from_start => Some(SIGNATURE_MISSING.to_owned()),
         None => None,
         Some(signed) if signed.sequence > verdict.sealed => Some(format!(
             "the chain ends at sequence {}, but was signed up to {}: its end was cut off",

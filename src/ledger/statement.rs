@@ -163,7 +163,7 @@ impl WriteStep {
         let comma = if self.from.is_empty() { "" } else { ", " };
         let condition = match self.verb {
             StepKind::Insert => self.condition.clone(),
-            _ => looked_up(&self.condition).into(),
+            _ => with_index(&self.condition).into(),
         };
         format!("{} {word} {source}{comma}{} WHERE {condition}", self.head, self.from)
     }
@@ -173,7 +173,7 @@ impl WriteStep {
 /// index begins, is compared with a list of one: then no index has an order that fits a join.
 /// PostgreSQL would walk through the whole table in that order while the table is small, and keep
 /// to it.
-fn looked_up(condition: &str) -> String {
+fn with_index(condition: &str) -> String {
     const ORGANIZATION_CONDITION: &str = "organization_id = $";
     let mut pieces = condition.split(ORGANIZATION_CONDITION);
     let mut text = pieces.next().unwrap_or_default().to_owned();

@@ -31,7 +31,7 @@ pub struct ChainVerdict {
     /// joined the chain before 2026-11-28.
     pub unattributed: u64,
     /// Whether the first row belongs to the time since ends of chains are signed.
-    pub begun_signed: bool,
+    pub was_signed_from_start: bool,
     /// The first error, if there is one.
     pub broken: Option<String>,
 }
@@ -185,7 +185,7 @@ pub async fn verify_chain(store: &Store, organization: Uuid) -> Result<ChainVerd
         unsealed: 0,
         erased: 0,
         unattributed: 0,
-        begun_signed: false,
+        was_signed_from_start: false,
         broken: None,
     };
     match walk_chain(store, &mut verdict).await {
@@ -211,7 +211,7 @@ async fn walk_chain(store: &Store, verdict: &mut ChainVerdict) -> Result<(), Cha
                 ChainFault::Broken(format!("the values of sequence {seq} {what}"))
             })?;
             verdict.sealed = seq;
-            verdict.begun_signed |= seq == 1 && names_actor;
+            verdict.was_signed_from_start |= seq == 1 && names_actor;
             for erased in erased_by(&row) {
                 verdict.erased += emptied.remove(&erased).map_or(0, |(_, rows)| rows);
             }

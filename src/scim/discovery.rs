@@ -34,6 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UnfilteredRequest {
     }
 }
 
+/// `GET /ServiceProviderConfig` (RFC 7643, section 5).
 pub async fn handle_service_provider_config(
     ScimCaller { cx, base_url, .. }: ScimCaller,
     _: UnfilteredRequest,
@@ -46,6 +47,7 @@ pub async fn handle_service_provider_config(
     ))
 }
 
+/// `GET /ResourceTypes` (RFC 7643, section 6).
 pub async fn handle_list_resource_types(
     ScimCaller { base_url, types, .. }: ScimCaller,
     _: UnfilteredRequest,
@@ -53,6 +55,7 @@ pub async fn handle_list_resource_types(
     respond_with_list(&schema::render_resource_types(&types, &base_url))
 }
 
+/// `GET /ResourceTypes/{name}`.
 pub async fn handle_get_resource_type(
     ScimCaller { base_url, types, .. }: ScimCaller,
     _: UnfilteredRequest,
@@ -67,6 +70,7 @@ pub async fn handle_get_resource_type(
     )
 }
 
+/// `GET /Schemas` (RFC 7643, section 7), with the extensions of the organization.
 pub async fn handle_list_schemas(
     ScimCaller { base_url, types, .. }: ScimCaller,
     _: UnfilteredRequest,
@@ -74,6 +78,7 @@ pub async fn handle_list_schemas(
     respond_with_list(&schema::render_schemas(&types, &base_url))
 }
 
+/// `GET /Schemas/{urn}`.
 pub async fn handle_get_schema(
     ScimCaller { base_url, types, .. }: ScimCaller,
     _: UnfilteredRequest,

@@ -56,6 +56,7 @@ impl EntityTag {
         Self(format!("W/\"{version}-{shown}\""))
     }
 
+    /// The tag as the header `ETag` has it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,6 +76,7 @@ pub struct Preconditions {
 }
 
 impl Preconditions {
+    /// The preconditions of a request (RFC 7644, section 3.14).
     pub fn from_headers(headers: &HeaderMap) -> Self {
         // A header that is not text names no version, but the precondition must not be dropped.
         let text = |name: HeaderName| {

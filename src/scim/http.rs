@@ -371,10 +371,12 @@ impl ScimFailure {
         Self { challenge: TOKEN_MISSING, ..Self::from(error) }
     }
 
+    /// 405: the endpoint exists and does not take the method.
     pub fn method_not_allowed() -> Self {
         Self::from_status(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
     }
 
+    /// 413: the request is larger than this server reads; `detail` says which limit it exceeds.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::from_status(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }

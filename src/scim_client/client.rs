@@ -376,7 +376,7 @@ impl SourceClient {
                     ..refusal
                 });
             }
-            tokio::time::sleep(wait.unwrap_or_else(|| backoff(tried))).await;
+            tokio::time::sleep(wait.unwrap_or_else(|| backoff_after(tried))).await;
         }
     }
 
@@ -426,9 +426,9 @@ impl SourceClient {
                 Ok(answer) => {
                     let wait =
                         answer.retry_after.as_deref().and_then(|text| self.retry_after(text));
-                    tokio::time::sleep(wait.unwrap_or_else(|| backoff(tried))).await;
+                    tokio::time::sleep(wait.unwrap_or_else(|| backoff_after(tried))).await;
                 }
-                Err(_) => tokio::time::sleep(backoff(tried)).await,
+                Err(_) => tokio::time::sleep(backoff_after(tried)).await,
             }
         };
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -545,7 +545,7 @@ fn refusal_of_answer(path: &str, answer: &HttpAnswer) -> SourceRefusal {
 
 /// The pause before the next try: twice as long each time, and with a random part, so that clients
 /// do not try at the same time.
-fn backoff(tried: u32) -> Duration {
+fn backoff_after(tried: u32) -> Duration {
     let whole = FIRST_PAUSE * 2_u32.pow(tried.saturating_sub(1).min(6));
     let jitter = Uuid::new_v4().as_u128() as u32 % 1_000;
     whole / 2 + whole * jitter / 2_000
@@ -564,7 +564,7 @@ mod tests {
     fn pauses_grow_and_differ() {
         for tried in 1..6 {
             let whole = FIRST_PAUSE * 2_u32.pow(tried - 1);
-            assert!((0..50).all(|_| (whole / 2..=whole).contains(&backoff(tried))));
+            assert!((0..50).all(|_| (whole / 2..=whole).contains(&backoff_after(tried))));
         }
     }
 

@@ -125,18 +125,19 @@ impl SelfTestCaller {
                             public URL is right, and that a firewall lets this server reach it",
             },
         ))?;
-        let first = self.call("ServiceProviderConfig", &self.test.valid_token).await;
+        let first = self.call_path("ServiceProviderConfig", &self.test.valid_token).await;
         let first = self.keep_result(first.map(|answer| {
             let message = format!("a request was answered with {}", answer.status);
             (answer, message)
         }))?;
         self.keep_result(check_authorization(&first))?;
         self.keep_result(check_configuration(&first))?;
-        let users = self.list("Users?startIndex=1&count=1").await;
+        let users = self.list_resources("Users?startIndex=1&count=1").await;
         self.keep_result(users)?;
-        let groups = self.list("Groups?startIndex=1&count=1&excludedAttributes=members").await;
+        let groups =
+            self.list_resources("Groups?startIndex=1&count=1&excludedAttributes=members").await;
         self.keep_result(groups)?;
-        let refused = self.call("ServiceProviderConfig", &self.test.false_token).await;
+        let refused = self.call_path("ServiceProviderConfig", &self.test.false_token).await;
         self.keep_result(refused.and_then(|answer| check_refusal(&answer)))?;
         let discovered = self.discover_events().await;
         self.keep_result(discovered)
@@ -190,7 +191,7 @@ impl SelfTestCaller {
         Ok((addresses, message))
     }
 
-    async fn call(&self, path: &str, token: &str) -> Result<HttpAnswer, FailedStep> {
+    async fn call_path(&self, path: &str, token: &str) -> Result<HttpAnswer, FailedStep> {
         let failed = |message| FailedStep {
             message,
             next_step: "check the TLS certificate of the public URL and the whole chain that the \
@@ -203,8 +204,8 @@ impl SelfTestCaller {
     }
 
     /// Lists one kind of resource; how many there are is said.
-    async fn list(&self, path: &str) -> Result<((), String), FailedStep> {
-        let answer = self.call(path, &self.test.valid_token).await?;
+    async fn list_resources(&self, path: &str) -> Result<((), String), FailedStep> {
+        let answer = self.call_path(path, &self.test.valid_token).await?;
         let list = read_scim(&answer, LIST_URN)?;
         let name = path.split('?').next().unwrap_or_default();
         match list["totalResults"].as_u64() {

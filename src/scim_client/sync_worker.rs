@@ -98,6 +98,22 @@ fn failed_stop(words: impl Into<String>) -> RunStop {
     RunStop::End(RunEnd::Failed { reason: Some(SOURCE_UNREADABLE), why: words.into() })
 }
 
+/// The run ends because pages come again and again.
+fn endless_pages_stop(endpoint: &str) -> RunStop {
+    failed_stop(format!(
+        "{endpoint}: the source repeats its pages without an end; no account or group was removed. \
+         Its paging (startIndex or cursor) does not work; a larger pageSize may help"
+    ))
+}
+
+/// Counts the elements of a page that have no usable id.
+fn count_rubbish(outcome: &mut PageOutcome, endpoint: &str, rubbish: u64) {
+    outcome.tally.read += rubbish;
+    outcome.tally.failed += rubbish;
+    let why = format!("{rubbish} elements of the list have no usable id");
+    outcome.troubles.push(RunTrouble { kind: endpoint.into(), remote_id: String::new(), why });
+}
+
 async fn save_progress(claim: &RunClaim) -> Result<(), RunStop> {
     if claim.save_checkpoint().await? { Ok(()) } else { Err(RunStop::End(RunEnd::Lost)) }
 }
@@ -125,66 +141,10 @@ async fn run_phases(claim: &mut RunClaim) -> Result<(), RunStop> {
     let abilities = client.read_abilities().await?;
     let mut source = RunSource { client, abilities, since: None, held: None, picture };
     if claim.run.mode == Mode::Incremental {
-        match source.client.source.complete_at {
-            Some(since) if source.abilities.filter => {
-                source.since =
-                    Some((since - CLOCK_OVERLAP).to_rfc3339_opts(SecondsFormat::Secs, true));
-            }
-            Some(_) => add_note(claim, "the source cannot filter, so everything was read"),
-            None => add_note(claim, "no earlier run was complete, so everything was read"),
-        }
+        source.limit_to_changes(claim);
     }
     loop {
-        let next = match claim.checkpoint.phase {
-            RunPhase::Users => {
-                source.apply_list(claim, SyncKind::User).await?;
-                // A dry run creates no account, so new managers and members stay unknown to it.
-                if claim.checkpoint.managers_missing && claim.run.mode != Mode::DryRun {
-                    RunPhase::Managers
-                } else {
-                    RunPhase::Groups
-                }
-            }
-            RunPhase::Managers => {
-                claim.checkpoint.managers_missing = false;
-                source.apply_list(claim, SyncKind::User).await?;
-                if claim.checkpoint.managers_missing {
-                    add_note(claim, "some people have managers that the source does not list");
-                }
-                RunPhase::Groups
-            }
-            RunPhase::Groups => {
-                source.apply_list(claim, SyncKind::Group).await?;
-                if claim.checkpoint.members_missing && claim.run.mode != Mode::DryRun {
-                    RunPhase::Members
-                } else {
-                    RunPhase::Absent
-                }
-            }
-            RunPhase::Members => {
-                claim.checkpoint.members_missing = false;
-                source.apply_list(claim, SyncKind::Group).await?;
-                if claim.checkpoint.members_missing {
-                    add_note(
-                        claim,
-                        "some groups have members that the source does not list as users or \
-                         groups, or have no list of members",
-                    );
-                }
-                RunPhase::Absent
-            }
-            RunPhase::Absent => {
-                if matches!(claim.run.mode, Mode::Full | Mode::DryRun) {
-                    source.remove_absent(claim).await?;
-                }
-                if let Some(picture) = source.picture.take() {
-                    claim.compared =
-                        source::compare_source(&claim.system_context(), &claim.run, picture)
-                            .await?;
-                }
-                return Ok(());
-            }
-        };
+        let Some(next) = source.run_phase(claim).await? else { return Ok(()) };
         let RunCheckpoint { members_missing, lists_members, interrupted, ref note, .. } =
             claim.checkpoint;
         claim.checkpoint = RunCheckpoint {
@@ -221,6 +181,66 @@ struct RunSource {
 }
 
 impl RunSource {
+    /// Lets the run read only what changed since the last complete run, if that is possible.
+    fn limit_to_changes(&mut self, claim: &mut RunClaim) {
+        match self.client.source.complete_at {
+            Some(since) if self.abilities.filter => {
+                self.since =
+                    Some((since - CLOCK_OVERLAP).to_rfc3339_opts(SecondsFormat::Secs, true));
+            }
+            Some(_) => add_note(claim, "the source cannot filter, so everything was read"),
+            None => add_note(claim, "no earlier run was complete, so everything was read"),
+        }
+    }
+
+    /// Carries out the phase at which the run is; returns the next one, or none at the end.
+    async fn run_phase(&mut self, claim: &mut RunClaim) -> Result<Option<RunPhase>, RunStop> {
+        Ok(Some(match claim.checkpoint.phase {
+            RunPhase::Users => {
+                self.apply_list(claim, SyncKind::User).await?;
+                // A dry run creates no account, so new managers and members stay unknown to it.
+                let again = claim.checkpoint.managers_missing && claim.run.mode != Mode::DryRun;
+                if again { RunPhase::Managers } else { RunPhase::Groups }
+            }
+            RunPhase::Managers => {
+                claim.checkpoint.managers_missing = false;
+                self.apply_list(claim, SyncKind::User).await?;
+                if claim.checkpoint.managers_missing {
+                    add_note(claim, "some people have managers that the source does not list");
+                }
+                RunPhase::Groups
+            }
+            RunPhase::Groups => {
+                self.apply_list(claim, SyncKind::Group).await?;
+                let again = claim.checkpoint.members_missing && claim.run.mode != Mode::DryRun;
+                if again { RunPhase::Members } else { RunPhase::Absent }
+            }
+            RunPhase::Members => {
+                claim.checkpoint.members_missing = false;
+                self.apply_list(claim, SyncKind::Group).await?;
+                if claim.checkpoint.members_missing {
+                    add_note(
+                        claim,
+                        "some groups have members that the source does not list as users or \
+                         groups, or have no list of members",
+                    );
+                }
+                RunPhase::Absent
+            }
+            RunPhase::Absent => {
+                if matches!(claim.run.mode, Mode::Full | Mode::DryRun) {
+                    self.remove_absent(claim).await?;
+                }
+                if let Some(picture) = self.picture.take() {
+                    claim.compared =
+                        source::compare_source(&claim.system_context(), &claim.run, picture)
+                            .await?;
+                }
+                return Ok(None);
+            }
+        }))
+    }
+
     /// Reads a list from the checkpoint to its end, and applies it page by page. Changes that take
     /// access away are applied when the whole list is known.
     async fn apply_list(&mut self, claim: &mut RunClaim, kind: SyncKind) -> Result<(), RunStop> {
@@ -235,20 +255,21 @@ impl RunSource {
     async fn read_list(&mut self, claim: &mut RunClaim, kind: SyncKind) -> Result<(), RunStop> {
         let run = claim.run.id;
         let endpoint = kind.endpoint_name();
-        let count = u64::from(self.client.source.page_size.unsigned_abs());
         let filter = self.list_filter(kind);
         let once_more = reads_once_more(claim);
         let holds = !claim.cx.rehearses() && !claim.checkpoint.takes_away;
         let mut pass = ListPass::new(holds);
         self.held = Some(Vec::new());
+        let at_start =
+            |claim: &RunClaim| claim.checkpoint.index == 0 && claim.checkpoint.cursor.is_none();
         if holds && claim.checkpoint.taking > 0 {
             // The server that had the held changes in memory is gone.
             restart_list(claim, kind);
-        } else if once_more && claim.checkpoint.index == 0 && claim.checkpoint.cursor.is_none() {
+        } else if once_more && at_start(claim) {
             claim.restart_count(kind, true);
         }
         let mut met: HashSet<u64> = HashSet::new();
-        if claim.checkpoint.index > 0 || claim.checkpoint.cursor.is_some() {
+        if !at_start(claim) {
             met.extend(
                 local_rows::seen_ids(&claim.cx, run, kind).await?.iter().map(|id| hash_id(id)),
             );
@@ -257,17 +278,7 @@ impl RunSource {
         let (mut stalled, mut first) = (0, true);
         let total = loop {
             let by_cursor = self.abilities.cursor;
-            let most = self.abilities.most.filter(|_| by_cursor).unwrap_or(count).max(1);
-            let at = if by_cursor {
-                PagePosition::Cursor(claim.checkpoint.cursor.as_deref().unwrap_or_default())
-            } else {
-                PagePosition::Index(claim.checkpoint.index)
-            };
-            let page = match self
-                .client
-                .read_page(endpoint, filter.as_deref(), at, count.min(most))
-                .await
-            {
+            let page = match self.read_page_at(claim, endpoint, filter.as_deref()).await {
                 Ok(page) => page,
                 Err(refusal) if by_cursor && refusal.of_cursor() => {
                     // If the first cursor is refused, cursors do not work at all; a later one has
@@ -298,31 +309,16 @@ impl RunSource {
                     if total.is_some_and(|total| met.len() as u64 >= total) {
                         break total;
                     }
-                    return Err(failed_stop(format!(
-                        "{endpoint}: the source repeats its pages without an end; no account or \
-                         group was removed. Its paging (startIndex or cursor) does not work; a \
-                         larger pageSize may help"
-                    )));
+                    return Err(endless_pages_stop(endpoint));
                 }
             } else {
                 stalled = 0;
             }
             first = false;
             let mut carried = self.apply_page(claim, kind, resources, rubbish, &mut pass).await?;
-            if let Some(held) = &mut self.held {
-                held.append(&mut carried.held);
-            }
-            self.held
-                .take_if(|held| held.iter().map(SyncStep::change_count).sum::<usize>() > MAX_HELD);
+            self.hold_steps(&mut carried.held);
             if rubbish > 0 {
-                carried.tally.read += rubbish;
-                carried.tally.failed += rubbish;
-                let why = format!("{rubbish} elements of the list have no usable id");
-                carried.troubles.push(RunTrouble {
-                    kind: endpoint.into(),
-                    remote_id: String::new(),
-                    why,
-                });
+                count_rubbish(&mut carried, endpoint, rubbish);
             }
             keep_outcome(claim, kind, carried, once_more).await?;
             if !claim.needs_comparison {
@@ -337,6 +333,32 @@ impl RunSource {
             save_progress(claim).await?;
         };
         self.check_whole(claim, kind, endpoint, total, met.len() as u64).await
+    }
+
+    /// Reads the page at the checkpoint.
+    async fn read_page_at(
+        &self,
+        claim: &RunClaim,
+        endpoint: &str,
+        filter: Option<&str>,
+    ) -> Result<SourcePage, SourceRefusal> {
+        let by_cursor = self.abilities.cursor;
+        let count = u64::from(self.client.source.page_size.unsigned_abs());
+        let most = self.abilities.most.filter(|_| by_cursor).unwrap_or(count).max(1);
+        let at = if by_cursor {
+            PagePosition::Cursor(claim.checkpoint.cursor.as_deref().unwrap_or_default())
+        } else {
+            PagePosition::Index(claim.checkpoint.index)
+        };
+        self.client.read_page(endpoint, filter, at, count.min(most)).await
+    }
+
+    /// Keeps held steps until the list ends, unless they become too many.
+    fn hold_steps(&mut self, steps: &mut Vec<SyncStep>) {
+        if let Some(held) = &mut self.held {
+            held.append(steps);
+        }
+        self.held.take_if(|held| held.iter().map(SyncStep::change_count).sum::<usize>() > MAX_HELD);
     }
 
     /// Makes the changes that take access away, unless they are so many that they need an approval.
@@ -422,8 +444,8 @@ impl RunSource {
         {
             return Err(RunStop::End(RunEnd::Failed { reason: None, why }));
         }
-        claim.checkpoint.taking += plan.taking();
-        claim.checkpoint.giving += plan.giving();
+        claim.checkpoint.taking += plan.loss_count();
+        claim.checkpoint.giving += plan.gain_count();
         claim.checkpoint.lists_members |= plan.lists_members;
         let mut carried = apply_steps(&claim.cx, Some(claim.run.id), plan.steps, pass).await?;
         carried.tally.read += read;

@@ -237,7 +237,7 @@ async fn serve_until(
 }
 
 /// Done when the process is asked to end (SIGTERM, Ctrl-C).
-pub async fn asked_to_stop() {
+pub async fn wait_for_stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::select! {

@@ -32,7 +32,7 @@ pub struct NamedStream {
 }
 
 impl NamedStream {
-    fn required(&self) -> Result<Uuid, StreamFailure> {
+    fn require_id(&self) -> Result<Uuid, StreamFailure> {
         match &self.stream_id {
             Some(id) => parse_stream(id),
             None => Err(StreamFailure::bad_request("stream_id is missing")),
@@ -193,7 +193,7 @@ pub async fn handle_create(caller: StreamCaller, StreamBody(body): StreamBody) -
 pub async fn handle_read(caller: StreamCaller, Query(named): Query<NamedStream>) -> HandlerResult {
     let shown = match &named.stream_id {
         Some(_) => {
-            let found = stream::get_stream(&caller.cx, named.required()?).await?;
+            let found = stream::get_stream(&caller.cx, named.require_id()?).await?;
             render_stream(&caller, &found)
         }
         None => {
@@ -272,7 +272,7 @@ pub async fn handle_delete(
     caller: StreamCaller,
     Query(named): Query<NamedStream>,
 ) -> HandlerResult {
-    let id = named.required()?;
+    let id = named.require_id()?;
     // A destination of another kind is no stream.
     stream::get_stream(&caller.cx, id).await?;
     destination::delete_destination(&caller.cx, id).await?;
@@ -293,7 +293,7 @@ pub async fn handle_read_status(
     caller: StreamCaller,
     Query(named): Query<NamedStream>,
 ) -> HandlerResult {
-    let found = stream::get_stream(&caller.cx, named.required()?).await?;
+    let found = stream::get_stream(&caller.cx, named.require_id()?).await?;
     Ok(json_response(StatusCode::OK, &render_status(&found)))
 }
 

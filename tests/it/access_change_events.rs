@@ -46,7 +46,7 @@ async fn announce(world: &World) {
 }
 
 /// The events about an account so far: the roles gained, lost and held since, by name.
-async fn told(world: &World, user: Uuid) -> Vec<String> {
+async fn list_changes(world: &World, user: Uuid) -> Vec<String> {
     let sql = "SELECT payload FROM event WHERE organization_id = $1 AND subject_id = $2 AND \
                action = $3 ORDER BY pos";
     let values =
@@ -82,7 +82,7 @@ async fn gained_and_lost_roles_are_recorded() {
     let ward = world.scim().group("Ward 3", &[ada]).await;
     let house = world.scim().group("House", &[]).await;
     announce(&world).await;
-    assert!(told(&world, ada).await.is_empty());
+    assert!(list_changes(&world, ada).await.is_empty());
 
     let mapped = role_mapping::create_mapping(cx, to_role(MappingTarget::Group(ward), nurse))
         .await
@@ -102,8 +102,11 @@ async fn gained_and_lost_roles_are_recorded() {
     announce(&world).await;
     let joined =
         ["role_mapping.created +Nurse - =Nurse", "group.members_changed +Staff - =Nurse,Staff"];
-    assert_eq!(told(&world, ada).await, joined);
-    assert_eq!(told(&world, bob).await, ["group.members_changed +Nurse,Staff - =Nurse,Staff"]);
+    assert_eq!(list_changes(&world, ada).await, joined);
+    assert_eq!(
+        list_changes(&world, bob).await,
+        ["group.members_changed +Nurse,Staff - =Nurse,Staff"]
+    );
 
     let off = json!([{ "op": "replace", "path": "active", "value": false }]);
     world.scim().patch(&format!("/Users/{bob}"), off).await.is(200);
@@ -112,15 +115,15 @@ async fn gained_and_lost_roles_are_recorded() {
     expiry::close_due(&world.app).await.unwrap();
     announce(&world).await;
     let left = ["role_mapping.removed + -Nurse =Staff", "role_mapping.expired + -Staff ="];
-    assert_eq!(told(&world, ada).await[2..], left);
-    assert_eq!(told(&world, bob).await[1..], ["user.suspended + -Nurse,Staff ="]);
+    assert_eq!(list_changes(&world, ada).await[2..], left);
+    assert_eq!(list_changes(&world, bob).await[1..], ["user.suspended + -Nurse,Staff ="]);
 
     // A mapping is restored, then its group is deleted.
     role_mapping::restore_mapping(cx, mapped, None).await.unwrap();
     world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
     announce(&world).await;
     let gone = ["role_mapping.restored +Nurse - =Nurse", "group.deleted + -Nurse ="];
-    assert_eq!(told(&world, ada).await[4..], gone);
+    assert_eq!(list_changes(&world, ada).await[4..], gone);
     // The event has the request id of the change that caused it.
     let suspended = "event f JOIN event c ON c.organization_id = f.organization_id AND c.request_id = f.request_id \
          WHERE f.action = 'user.access_changed' AND c.action = 'user.suspended'";
@@ -143,15 +146,15 @@ async fn default_role_ends_with_its_connection() {
     let guest = json!({ "userName": "guest" });
     let guest = user::create_user(cx, guest.as_object().unwrap().clone()).await.unwrap().id;
     announce(&world).await;
-    assert_eq!(told(&world, ada).await, ["role_mapping.created +Staff - =Staff"]);
-    assert!(told(&world, guest).await.is_empty());
+    assert_eq!(list_changes(&world, ada).await, ["role_mapping.created +Staff - =Staff"]);
+    assert!(list_changes(&world, guest).await.is_empty());
     let then = world.app.clock.now();
     world.app.clock.advance(Duration::from_secs(60));
 
     delete::delete_connection(cx, world.acme.connection, true, None).await.unwrap();
     announce(&world).await;
-    assert_eq!(told(&world, ada).await[1..], ["connection.deleted + -Staff ="]);
-    assert!(told(&world, guest).await.is_empty());
+    assert_eq!(list_changes(&world, ada).await[1..], ["connection.deleted + -Staff ="]);
+    assert!(list_changes(&world, guest).await.is_empty());
     // Past access is still known, though the connection no longer owns the account.
     let moment = access::resolve_moment(cx, Some(then)).await.unwrap();
     assert_eq!(
@@ -202,7 +205,7 @@ async fn large_group_gets_one_event_each() {
         *counted.entry(row["subject_id"].to_string()).or_default() += 1;
     }
     assert_eq!((rows.len(), counted.len()), (people.len() + 1, people.len()));
-    assert_eq!(told(&world, people[7]).await.len(), 2);
-    assert_eq!(told(&world, people[1_299]).await, ["role_mapping.created +Nurse - =Nurse"]);
+    assert_eq!(list_changes(&world, people[7]).await.len(), 2);
+    assert_eq!(list_changes(&world, people[1_299]).await, ["role_mapping.created +Nurse - =Nurse"]);
     world.end().await;
 }

@@ -62,7 +62,7 @@ async fn domains(cx: &Cx, domains: &[&str]) -> Vec<String> {
 }
 
 /// Acme owns example.org, and its connection links accounts.
-async fn linking(world: &World) {
+async fn link_accounts(world: &World) {
     domains(&world.system(), &["example.org"]).await;
     policy(&world.system(), world.acme.connection, AdoptionPolicy::Link).await;
 }
@@ -158,7 +158,7 @@ async fn refuse_policy_makes_no_proposal() {
 #[tokio::test]
 async fn verified_domain_account_is_linked() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let account = ada_by_hand(&world).await;
     assert_eq!(populations(&world).await, (1, 0));
 
@@ -226,7 +226,7 @@ async fn verified_domain_account_is_linked() {
 #[tokio::test]
 async fn identical_account_is_linked() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let account = by_hand(&world, json!({ "userName": "ada@example.org" })).await;
     let answer =
         world.scim().post("/Users", json!({ "userName": "ada@example.org" })).await.is(201);
@@ -249,7 +249,7 @@ async fn identical_account_is_linked() {
 #[tokio::test]
 async fn only_explicit_active_reactivates_an_account() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     for (name, said, active) in [("ada", None, false), ("bob", Some(true), true)] {
         let name = format!("{name}@example.org");
         let account = by_hand(&world, json!({ "userName": name, "active": false })).await;
@@ -270,7 +270,7 @@ async fn only_explicit_active_reactivates_an_account() {
 #[tokio::test]
 async fn unverified_domain_account_is_not_linked() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let names = [
         "ada",
         "ada@example.com",
@@ -296,7 +296,7 @@ async fn unverified_domain_account_is_not_linked() {
 #[tokio::test]
 async fn domains_of_earlier_versions_are_folded() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     // As they were stored before the width of letters was mapped.
     let stored = "UPDATE organization_domain SET name = 'ｅxample.org'";
     world.app.store.write.execute_unprepared(stored).await.unwrap();
@@ -310,7 +310,7 @@ async fn domains_of_earlier_versions_are_folded() {
 #[tokio::test]
 async fn owned_and_protected_accounts_stay_unlinked() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let rival = world.tenant("acme", "Rival").await;
     let owned = rival.scim.user("ada@example.org").await;
     let protected = by_hand(&world, json!({ "userName": "root@example.org" })).await;
@@ -344,7 +344,7 @@ async fn owned_and_protected_accounts_stay_unlinked() {
 #[tokio::test]
 async fn other_organizations_accounts_are_not_matched() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let globex = world.second_organization().await;
     let theirs = globex.scim.user("ada@example.org").await;
     let ours = world.scim().post("/Users", ada_of_the_provider()).await.is(201).id();
@@ -507,7 +507,7 @@ async fn only_reviewers_of_the_same_organization_decide() {
 #[tokio::test]
 async fn one_of_two_connections_gets_account() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let rival: Tenant = world.tenant("acme", "Rival").await;
     policy(&world.system(), rival.connection, AdoptionPolicy::Link).await;
     for n in 0..5 {
@@ -538,7 +538,7 @@ async fn one_of_two_connections_gets_account() {
 #[tokio::test]
 async fn adoption_never_suspends_the_last_holder() {
     let world = World::new().await;
-    linking(&world).await;
+    link_accounts(&world).await;
     let cx = world.system();
     let ada = ada_by_hand(&world).await;
     let settings = role::RoleSettings {

@@ -18,7 +18,7 @@ async fn send(world: &World, content_type: &str, body: Vec<u8>) -> Answer {
 
 /// A refusal in GraphQL's form: a code and a message, and no internal error.
 #[track_caller]
-fn refused(what: &str, answer: &Value) {
+fn check_refusal(what: &str, answer: &Value) {
     let codes = codes(answer);
     assert!(!codes.is_empty(), "{what}: {answer:#}");
     assert!(codes.iter().all(|code| !["none", "INTERNAL"].contains(code)), "{what}: {answer:#}");
@@ -90,21 +90,21 @@ async fn malformed_graphql_request_is_refused() {
             answer.status,
             answer.body
         );
-        refused(what, &answer.body);
+        check_refusal(what, &answer.body);
         assert!(
             answer.body.to_string().len() < 10_000,
             "{what}: a refusal does not repeat the request"
         );
     }
     let large = query(&format!("{{ viewer {{ name }} }} #{}", "x".repeat(10 * 1024 * 1024)));
-    refused("10 MB", &send(&world, "application/json", large).await.is(413).body);
+    check_refusal("10 MB", &send(&world, "application/json", large).await.is(413).body);
     for media in [
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
         "application/graphql",
     ] {
-        refused(media, &send(&world, media, query("{ __typename }")).await.is(415).body);
+        check_refusal(media, &send(&world, media, query("{ __typename }")).await.is(415).body);
     }
     for method in ["PUT", "PATCH", "DELETE"] {
         let request = world
@@ -114,12 +114,12 @@ async fn malformed_graphql_request_is_refused() {
         let answer =
             Answer::of(request.bearer_auth(&world.acme.api_key).body("{}").send().await.unwrap())
                 .await;
-        refused(method, &answer.is(405).body);
+        check_refusal(method, &answer.is(405).body);
     }
     let change = "mutation%7BroleCreate(input:%7Bname:%22x%22%7D)%7Brole%7Bid%7D%7D%7D";
     let request = world.scim().http.get(format!("{}/graphql?query={change}", world.address));
     let answer = Answer::of(request.bearer_auth(&world.acme.api_key).send().await.unwrap()).await;
-    refused("a mutation by GET", &answer.is(405).body);
+    check_refusal("a mutation by GET", &answer.is(405).body);
     assert_eq!(world.everything().await, before);
     world.end().await;
 }

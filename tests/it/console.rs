@@ -176,7 +176,7 @@ async fn redeem(world: &World, code: &str, headers: &[(&'static str, &str)]) -> 
 }
 
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) {
+fn check_refusal(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status.as_u16(), status, "{:#}", answer.body);
     assert_eq!(answer.body["code"], code);
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -211,7 +211,7 @@ async fn link_opens_one_session() {
     let hours = (end - world.app.clock.now()).num_minutes();
     assert!((7 * 60 + 58..=8 * 60).contains(&hours), "{hours} minutes");
 
-    refused(&redeem(&world, &code, &[]).await, 410, "LINK_ENDED");
+    check_refusal(&redeem(&world, &code, &[]).await, 410, "LINK_ENDED");
     let actions =
         world.rows("SELECT action, actor_kind FROM event ORDER BY pos DESC LIMIT 3", []).await;
     let mut actions: Vec<_> = actions.iter().map(|row| row["action"].as_str().unwrap()).collect();
@@ -251,7 +251,7 @@ async fn one_of_racing_redemptions_wins() {
     let won = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(won, 1, "{answers:?}");
     for answer in answers.iter().filter(|answer| answer.status != 200) {
-        refused(answer, 410, "LINK_ENDED");
+        check_refusal(answer, 410, "LINK_ENDED");
     }
     assert_eq!(world.count("api_key WHERE purpose = 'CONSOLE_SESSION'", []).await, 1);
     assert_eq!(world.count("event WHERE action = 'console_link.redeemed'", []).await, 1);
@@ -270,7 +270,7 @@ async fn wrong_redemptions_spend_nothing() {
         &[("sec-fetch-site", "cross-site")],
         &[("origin", own.as_str()), ("sec-fetch-site", "same-site")],
     ] {
-        refused(&redeem(&world, &code, headers).await, 403, "FOREIGN_ORIGIN");
+        check_refusal(&redeem(&world, &code, headers).await, 403, "FOREIGN_ORIGIN");
     }
     assert_eq!(world.everything().await, before);
     let url = format!("{}/console/redeem", world.address);
@@ -279,21 +279,21 @@ async fn wrong_redemptions_spend_nothing() {
         Answer::of(request.send().await.unwrap()).await
     };
     let form = send("application/x-www-form-urlencoded", format!("code={code}")).await;
-    refused(&form, 415, "MEDIA_TYPE");
-    refused(&send("application/json", "{".into()).await, 400, "BAD_REQUEST");
-    refused(&send("application/json", " ".repeat(5_000)).await, 413, "TOO_LARGE");
+    check_refusal(&form, 415, "MEDIA_TYPE");
+    check_refusal(&send("application/json", "{".into()).await, 400, "BAD_REQUEST");
+    check_refusal(&send("application/json", " ".repeat(5_000)).await, 413, "TOO_LARGE");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    refused(&redeem(&world, "rcl_unknown", &[]).await, 404, "LINK_UNKNOWN");
+    check_refusal(&redeem(&world, "rcl_unknown", &[]).await, 404, "LINK_UNKNOWN");
     assert_eq!(world.everything().await, before);
     redeem(&world, &code, &[("origin", own.as_str())]).await.is(200);
 
     let late = new_code(&world, &[Permission::IamRead]).await;
     world.app.clock.advance(std::time::Duration::from_secs(15 * 60));
-    refused(&redeem(&world, &late, &[]).await, 410, "LINK_ENDED");
+    check_refusal(&redeem(&world, &late, &[]).await, 410, "LINK_ENDED");
     let limited = futures_util::future::join_all((0..20).map(|_| redeem(&world, "rcl_x", &[])));
     let limited = limited.await;
     let limited = limited.iter().find(|answer| answer.status == 429).expect("a limit");
-    refused(limited, 429, "RATE_LIMITED");
+    check_refusal(limited, 429, "RATE_LIMITED");
     assert!(limited.header("retry-after").parse::<u64>().unwrap() >= 1);
     world.end().await;
 }

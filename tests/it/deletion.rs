@@ -62,7 +62,7 @@ async fn await_deletion(cx: &Cx, id: Uuid) -> DeletionOutcome {
     }
 }
 
-async fn provisioned(world: &World) -> u64 {
+async fn count_provisioned(world: &World) -> u64 {
     let cx = world.system();
     let before = organization::provisioned_users(&cx, None).await.unwrap();
     world.sealed().await;
@@ -89,12 +89,12 @@ async fn restored_account_has_no_memberships() {
     let ada = world.scim().post("/Users", body).await.is(201).id();
     let group = world.scim().group("Ward 3", &[ada]).await;
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
-    assert_eq!(provisioned(&world).await, 0);
+    assert_eq!(count_provisioned(&world).await, 0);
 
     let back = deletion::restore_user(&cx, ada).await.unwrap();
     assert_eq!((back.id, back.user_name.as_str(), back.deleted_at), (ada, "ada", None));
     assert_eq!(back.connection_id, Some(world.acme.connection));
-    assert_eq!(provisioned(&world).await, 1);
+    assert_eq!(count_provisioned(&world).await, 1);
     let shown = world.scim().get(&format!("/Users/{ada}")).await.is(200);
     assert_eq!(shown.body["emails"][0]["value"], "Ada@Example.org");
     let found = world.scim().ids("/Users?filter=emails.value%20eq%20%22ada@example.org%22").await;
@@ -183,7 +183,7 @@ async fn delete_all_deletes_provisioned_accounts() {
     world.scim().delete(&format!("/Users/{deleted_before}")).await.is(204);
 
     // Four accounts came through SCIM. One of them is protected, so three are deleted.
-    assert_eq!(provisioned(&world).await, 4);
+    assert_eq!(count_provisioned(&world).await, 4);
     let before = world.everything().await;
     for wrong in [0, 3, 5] {
         let Err(Error::Invalid { field, why, .. }) = delete_all(&cx, None, wrong).await else {
@@ -195,7 +195,7 @@ async fn delete_all_deletes_provisioned_accounts() {
     assert_eq!(world.everything().await, before);
     assert_eq!(delete_all(&cx, None, 4).await.unwrap(), DeletionOutcome { count: 3, protected: 1 });
 
-    assert_eq!(provisioned(&world).await, 1, "the protected one");
+    assert_eq!(count_provisioned(&world).await, 1, "the protected one");
     for id in &gone {
         assert_eq!(
             world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [(*id).into()]).await,
@@ -247,7 +247,7 @@ async fn delete_all_deletes_provisioned_accounts() {
     // A new sync creates the same people as new accounts.
     let fresh = world.scim().user("ada").await;
     assert!(!gone.contains(&fresh));
-    assert_eq!(provisioned(&world).await, 2);
+    assert_eq!(count_provisioned(&world).await, 2);
     world.end().await;
 }
 
@@ -288,7 +288,7 @@ async fn delete_all_requires_its_own_permission() {
     };
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
     assert!(delete_all(&provider, None, 1).await.is_err());
-    assert_eq!(provisioned(&world).await, 1);
+    assert_eq!(count_provisioned(&world).await, 1);
     // The job works with the permissions that the key has while it runs.
     let held = [Permission::DeleteAll].into();
     let key = api_key::issue_key(&world.system(), "eraser", held, None).await.unwrap().key;
@@ -329,7 +329,7 @@ async fn only_one_deletion_runs_at_once() {
     let cx = world.system();
     let done = await_deletion(&cx, begun.unwrap().id).await;
     assert_eq!(done, DeletionOutcome { count: 501, protected: 0 });
-    assert_eq!(provisioned(&world).await, 0);
+    assert_eq!(count_provisioned(&world).await, 0);
     assert_eq!(
         world.count("event WHERE action = 'users.deleted_all'", []).await,
         2,

@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The only failure, once it is in this state.
-    async fn until(&self, state: &str) -> Value {
+    async fn wait_until(&self, state: &str) -> Value {
         for _ in 0..600 {
             let failure = self.failure().await;
             if failure["state"] == state {
@@ -159,7 +159,7 @@ async fn retry_succeeds_when_cause_is_gone() {
     );
     world.remove(&rival).await;
     world.work("failureRetry", json!({ "id": open["id"] })).await;
-    let done = world.until("RESOLVED").await;
+    let done = world.wait_until("RESOLVED").await;
     assert_eq!((&done["resolution"], &done["retryable"]), (&json!("RETRIED"), &json!(false)));
     let shown =
         world.scim().get("/Users?filter=userName%20eq%20%22ada@acme.example%22").await.is(200);
@@ -201,7 +201,7 @@ async fn later_write_supersedes_the_failure() {
     world.scim().post("/Users", ada()).await.is(409);
     world.remove(&rival).await;
     let id = world.scim().post("/Users", ada()).await.is(201).id();
-    let done = world.until("RESOLVED").await;
+    let done = world.wait_until("RESOLVED").await;
     assert_eq!(done["resolution"], "SUPERSEDED");
     // A later write resolves the failure only if it changes the same attribute.
     let wrong = json!([{ "op": "replace", "path": "active", "value": "perhaps" }]);
@@ -380,7 +380,7 @@ async fn temporary_failures_are_retried_on_schedule() {
     );
     world.app.clock.advance(Duration::from_secs(61));
     world.app.repeats.retries.notify_one();
-    let done = world.until("RESOLVED").await;
+    let done = world.wait_until("RESOLVED").await;
     assert_eq!(done["resolution"], "RETRIED");
     assert_eq!(world.scim().ids("/Users?filter=externalId%20eq%20%22a-1%22").await.len(), 1);
     world.end().await;

@@ -24,7 +24,7 @@ const USES: [(&str, &[&str]); 25] = [
     ("domain", &["auth", "buffers", "context", "crypto", "error", "identity", "ledger"]),
     ("request_head", &["context", "domain", "error"]),
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
-    ("signals", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
+    ("event_delivery", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
     (
         "sign_in",
         &["auth", "buffers", "context", "crypto", "domain", "error", "http_client", "request_head"],
@@ -63,7 +63,7 @@ const USES: [(&str, &[&str]); 25] = [
             "scim",
             "scim_client",
             "sign_in",
-            "signals",
+            "event_delivery",
             "trace_context",
         ],
     ),
@@ -102,7 +102,7 @@ const NEVER: [(&str, &[&str]); 12] = [
     ("console", &["async_graphql", "sea_orm"]),
     ("scim_client", &["axum", "async_graphql", "sea_orm"]),
     ("sign_in", &["async_graphql", "sea_orm"]),
-    ("signals", &["axum", "async_graphql", "sea_orm"]),
+    ("event_delivery", &["axum", "async_graphql", "sea_orm"]),
 ];
 
 /// The longest ring of files that import each other, unless it is known below.

@@ -191,7 +191,7 @@ fn claims(world: &World, issuer: &Issuer) -> Value {
 }
 
 /// The claims with some of them changed.
-pub fn but(claims: &Value, changes: Value) -> Value {
+pub fn with_claims(claims: &Value, changes: Value) -> Value {
     let mut claims = claims.clone();
     claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     claims
@@ -203,7 +203,7 @@ async fn ask(world: &World, token: &str) -> Answer {
 }
 
 #[track_caller]
-fn refused(answer: Answer, why: &str) {
+fn check_refusal(answer: Answer, why: &str) {
     assert_eq!(answer.status, 401, "{why}: {:#}", answer.body);
     assert_eq!(codes(&answer.body), ["UNAUTHENTICATED"], "{why}");
 }
@@ -217,7 +217,7 @@ async fn trusted_token_grants_its_permissions() {
             json!({ "kty": "OKP", "crv": "X25519", "kid": "alien", "use": "enc", "x": "AAAA" });
         issuer.shows("/keys", Page::Json(json!({ "keys": [alien, key.jwk] })));
         let world = issuer.trusted(json!({ "algorithms": [algorithm] })).await;
-        let token = key.token(but(
+        let token = key.token(with_claims(
             &claims(&world, &issuer),
             json!({ "permissions": ["IAM_READ", "ACCESS_WRITE"] }),
         ));
@@ -254,10 +254,12 @@ async fn wrong_tokens_are_refused_alike() {
     let now = world.app.clock.now().timestamp();
     ask(&world, &key.token(good.clone())).await.is(200);
     // Clocks may differ by a minute.
-    ask(&world, &key.token(but(&good, json!({ "exp": now - 50, "nbf": now + 50 })))).await.is(200);
+    ask(&world, &key.token(with_claims(&good, json!({ "exp": now - 50, "nbf": now + 50 }))))
+        .await
+        .is(200);
     ask(
         &world,
-        &key.token(but(
+        &key.token(with_claims(
             &good,
             json!({ "aud": ["another", "rolecall"], "exp": f64::from(now as i32) + 9.5 }),
         )),
@@ -280,18 +282,18 @@ async fn wrong_tokens_are_refused_alike() {
         ("a time in words", json!({ "exp": "tomorrow" })),
     ];
     for (why, changes) in wrong {
-        refused(ask(&world, &key.token(but(&good, changes))).await, why);
+        check_refusal(ask(&world, &key.token(with_claims(&good, changes))).await, why);
     }
-    refused(ask(&world, &other.token(good.clone())).await, "another key by the same name");
+    check_refusal(ask(&world, &other.token(good.clone())).await, "another key by the same name");
     let unsigned =
         format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), BASE64.encode(good.to_string()));
-    refused(ask(&world, &unsigned).await, "no signature");
-    refused(
+    check_refusal(ask(&world, &unsigned).await, "no signature");
+    check_refusal(
         ask(&world, &key.token_with(json!({ "alg": "none", "kid": "one" }), good.clone())).await,
         "alg none",
     );
     let crit = json!({ "alg": "EdDSA", "kid": "one", "crit": ["exp"], "exp": 0 });
-    refused(
+    check_refusal(
         ask(&world, &key.token_with(crit, good.clone())).await,
         "an extension that must be understood",
     );
@@ -303,11 +305,14 @@ async fn wrong_tokens_are_refused_alike() {
     let confused =
         jsonwebtoken::encode(&header, &good, &jsonwebtoken::EncodingKey::from_secret(&secret))
             .unwrap();
-    refused(ask(&world, &confused).await, "HMAC with the public key");
+    check_refusal(ask(&world, &confused).await, "HMAC with the public key");
     let curve = Key::new("ES256", "curve");
     issuer.publishes(&[&key, &curve]);
     world.app.clock.advance(Duration::from_secs(11));
-    refused(ask(&world, &curve.token(good.clone())).await, "an algorithm that is not allowed");
+    check_refusal(
+        ask(&world, &curve.token(good.clone())).await,
+        "an algorithm that is not allowed",
+    );
     world.end().await;
 }
 
@@ -321,7 +326,7 @@ async fn forged_tokens_cause_no_key_request() {
     let asked = issuer.asked();
     for _ in 0..20 {
         ask(&world, &old.token(claims(&world, &issuer))).await.is(200);
-        refused(
+        check_refusal(
             ask(&world, &Key::new("EdDSA", "forged").token(claims(&world, &issuer))).await,
             "a forged key",
         );
@@ -353,7 +358,10 @@ async fn forged_tokens_cause_no_key_request() {
     world.app.clock.advance(Duration::from_secs(11));
     world.app.issuers.refresh_all_keys(world.app.clock.now()).await;
     ask(&world, &new.token(claims(&world, &issuer))).await.is(200);
-    refused(ask(&world, &old.token(claims(&world, &issuer))).await, "a key that was withdrawn");
+    check_refusal(
+        ask(&world, &old.token(claims(&world, &issuer))).await,
+        "a key that was withdrawn",
+    );
     world.end().await;
 }
 

@@ -321,7 +321,7 @@ async fn administer(sql: &str) {
 }
 
 /// A database without automatic ANALYZE, whose server reports its plans.
-async fn telling(settings: &[(&str, &str)]) -> Database {
+async fn database_with_plans(settings: &[(&str, &str)]) -> Database {
     let _ = tracing::subscriber::set_global_default(Notices);
     let database = Database::ready().await;
     let tell = [
@@ -659,7 +659,7 @@ async fn keys_are_index_conditions_without_statistics() {
     // to run.
     let by_hand = std::env::var_os("ROLECALL_TEST_STALE_PLANS").map(|_| "force_custom_plan");
     for mode in ["force_generic_plan"].into_iter().chain(by_hand) {
-        let database = telling(&[("plan_cache_mode", mode)]).await;
+        let database = database_with_plans(&[("plan_cache_mode", mode)]).await;
         let world = World::on(database, |_| {}, |_| {}).await;
         judge_growth(world, &format!("never analyzed, {mode}"), &[]).await;
     }
@@ -673,7 +673,7 @@ async fn keys_are_index_conditions_when_stale() {
         return;
     }
     let _turn = TURN.lock().await;
-    let database = telling(&[("plan_cache_mode", "force_generic_plan")]).await;
+    let database = database_with_plans(&[("plan_cache_mode", "force_generic_plan")]).await;
     let world = World::on(database, |_| {}, |_| {}).await;
     world.app.store.write.execute_unprepared("VACUUM ANALYZE").await.unwrap();
     judge_growth(world, "analyzed while empty", TIES).await;

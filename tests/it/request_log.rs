@@ -45,7 +45,7 @@ impl World {
 }
 
 /// Meaning, outcome and count of every row.
-fn told(rows: &[Entry]) -> Vec<(&str, Outcome, i64)> {
+fn summarize_rows(rows: &[Entry]) -> Vec<(&str, Outcome, i64)> {
     let mut told: Vec<_> =
         rows.iter().map(|row| (row.meaning.as_str(), row.outcome, row.count)).collect();
     told.sort_by_key(|(meaning, outcome, _)| (meaning.to_string(), format!("{outcome:?}")));
@@ -216,7 +216,7 @@ async fn repeats_are_counted_in_one_row() {
         world.log(n + 1).await;
     }
     let rows = world.log(5).await;
-    assert_eq!(told(&rows), [("create user", Outcome::Refused, 5)]);
+    assert_eq!(summarize_rows(&rows), [("create user", Outcome::Refused, 5)]);
     assert_eq!(
         (rows[0].field.as_deref(), rows[0].last_request_id),
         (Some("emails.value"), Some(last))
@@ -255,7 +255,7 @@ async fn reads_are_counted_together() {
     }
     let rows = world.log(32).await;
     assert_eq!(
-        told(&rows),
+        summarize_rows(&rows),
         [
             ("connection test", Outcome::Answered, 4),
             ("connection test", Outcome::Answered, 4),
@@ -291,7 +291,7 @@ async fn unchanged_writes_are_told_apart() {
     scim.delete(&path).await.is(404);
     let rows = world.log(10).await;
     assert_eq!(
-        told(&rows),
+        summarize_rows(&rows),
         [
             ("activate user", Outcome::Updated, 1),
             ("add members", Outcome::Unchanged, 1),
@@ -520,7 +520,7 @@ async fn bulk_operations_are_logged_separately() {
     scim.post("/Bulk", json!({ "Operations": operations })).await.is(200);
     let rows = world.log(7).await;
     assert_eq!(
-        told(&rows),
+        summarize_rows(&rows),
         [
             ("bulk operation", Outcome::Refused, 1),
             ("bulk request", Outcome::CarriedOut, 1),
@@ -582,7 +582,7 @@ async fn stopping_server_loses_no_counts() {
         "the last flush has taken it all"
     );
     other.store.clone().close().await;
-    assert_eq!(told(&world.log(10).await), [("list users", Outcome::Answered, 10)]);
+    assert_eq!(summarize_rows(&world.log(10).await), [("list users", Outcome::Answered, 10)]);
     world.end().await;
 }
 
@@ -599,7 +599,7 @@ async fn unwritten_counts_are_written_later() {
     world.execute("ALTER TABLE elsewhere RENAME TO request_log", []).await;
     let rows = world.log(6).await;
     assert_eq!(
-        told(&rows),
+        summarize_rows(&rows),
         [("authenticate", Outcome::Refused, 3), ("list users", Outcome::Answered, 3)]
     );
     world.end().await;
@@ -617,7 +617,7 @@ async fn stopping_workers_flush_the_log() {
     Scim { base, ..world.scim().clone() }.get("/Users").await.is(200);
     tell.send(true).unwrap();
     working.await.unwrap();
-    assert_eq!(told(&world.log(1).await), [("list users", Outcome::Answered, 1)]);
+    assert_eq!(summarize_rows(&world.log(1).await), [("list users", Outcome::Answered, 1)]);
     other.store.clone().close().await;
     world.end().await;
 }
@@ -674,7 +674,7 @@ async fn log_is_paged_and_deleted_later() {
     assert_eq!(world.log(4).await.len(), 4);
     world.days_pass(2);
     request_log::delete_old_rows(&world.app).await.unwrap();
-    assert_eq!(told(&world.log(1).await), [("list users", Outcome::Answered, 1)]);
+    assert_eq!(summarize_rows(&world.log(1).await), [("list users", Outcome::Answered, 1)]);
     world.end().await;
 }
 

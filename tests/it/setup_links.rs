@@ -45,7 +45,7 @@ async fn status(world: &World, session: &str) -> Answer {
 }
 
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) {
+fn check_refusal(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status.as_u16(), status, "{:#}", answer.body);
     assert_eq!(answer.body["code"], code, "{:#}", answer.body);
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -155,19 +155,19 @@ async fn ended_links_open_nothing() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let connection = connection_of(&world.acme).await;
-    refused(&redeem(&world, "rcu_unknown").await, 404, "LINK_UNKNOWN");
+    check_refusal(&redeem(&world, "rcu_unknown").await, 404, "LINK_UNKNOWN");
     let (id, secret) = new_link(&world, &world.acme, &connection).await;
     let origin = reqwest::Client::new()
         .post(format!("{}/setup/redeem", world.address))
         .header("origin", "https://evil.example")
         .json(&json!({ "secret": secret }));
-    refused(&Answer::of(origin.send().await.unwrap()).await, 403, "FOREIGN_ORIGIN");
+    check_refusal(&Answer::of(origin.send().await.unwrap()).await, 403, "FOREIGN_ORIGIN");
     let opened = redeem(&world, &secret).await.is(200);
     let session = text(&opened, "session");
     status(&world, session).await.is(200);
-    refused(&status(&world, &secret).await, 401, "SESSION_ENDED");
+    check_refusal(&status(&world, &secret).await, 401, "SESSION_ENDED");
     // What opens the management API or SCIM opens no setup page, and the other way round.
-    refused(&status(&world, &world.acme.api_key).await, 401, "SESSION_ENDED");
+    check_refusal(&status(&world, &world.acme.api_key).await, 401, "SESSION_ENDED");
     world.acme.graphql_as(session, &[], "{ viewer { name } }", json!({})).await.is(401);
     world.scim().with_token(session).get("/Users").await.is(401);
 
@@ -182,15 +182,15 @@ async fn ended_links_open_nothing() {
 
     let revoked = world.graphql(revoke, json!({ "i": id })).await;
     assert_eq!(revoked["data"]["setupLinkRevoke"]["setupLink"]["state"], "REVOKED");
-    refused(&redeem(&world, &secret).await, 410, "LINK_ENDED");
-    refused(&status(&world, session).await, 401, "SESSION_ENDED");
+    check_refusal(&redeem(&world, &secret).await, 410, "LINK_ENDED");
+    check_refusal(&status(&world, session).await, 401, "SESSION_ENDED");
     // The token goes on: it is revoked by itself.
     world.scim().with_token(text(&opened, "token")).get("/Users").await.is(200);
 
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     let (_, late) = new_link(&world, &world.acme, &connection).await;
     world.days_pass(8);
-    refused(&redeem(&world, &late).await, 410, "LINK_ENDED");
+    check_refusal(&redeem(&world, &late).await, 410, "LINK_ENDED");
     let filter = "{ organization { setupLinks(first: 9, filter: { states: [EXPIRED] }) { nodes { \
                   state } } } }";
     let expired = world.graphql(filter, json!({})).await;

@@ -17,7 +17,7 @@ use crate::process::{Server, bootstrap, ok};
 use crate::world::World;
 
 /// What `rolecall tasks --json` prints.
-fn listed(database: &Database) -> Vec<Value> {
+fn list_tasks(database: &Database) -> Vec<Value> {
     serde_json::from_str(&ok(database, &["tasks", "--json"])).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn find<'a>(tasks: &'a [Value], name: &str) -> &'a Value {
 async fn tasks_command_shows_last_runs() {
     let database = Database::empty().await;
     bootstrap(&database);
-    let before = listed(&database);
+    let before = list_tasks(&database);
     let names: BTreeSet<&str> = before.iter().map(|task| task["name"].as_str().unwrap()).collect();
     assert_eq!(names.len(), before.len(), "each name once");
     for name in ["carry out sync runs", "carry out bulk jobs", "retry failed writes", "read again"]
@@ -41,7 +41,7 @@ async fn tasks_command_shows_last_runs() {
     let server = Server::start(&database).await;
     let started = Instant::now();
     let after = loop {
-        let tasks = listed(&database);
+        let tasks = list_tasks(&database);
         if !find(&tasks, "evaluate health")["lastRun"].is_null() {
             break tasks;
         }

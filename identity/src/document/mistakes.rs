@@ -34,7 +34,7 @@ pub fn find_mistakes(
                 places if places.is_empty() => found.push(mistake),
                 places => found.extend(places.into_iter().take(MAX_MISTAKES - found.len())),
             }
-            if !put_aside(&mut body, &field) {
+            if !take_field(&mut body, &field) {
                 break;
             }
         }
@@ -66,7 +66,7 @@ fn mistakes_in_list(
 }
 
 /// Takes the value of a field out of a document; false if it is not there.
-fn put_aside(body: &mut Map<String, Value>, field: &str) -> bool {
+fn take_field(body: &mut Map<String, Value>, field: &str) -> bool {
     let same = |key: &String, name: &str| key.eq_ignore_ascii_case(name);
     let section = body.keys().find(|key| {
         let head = field.get(..key.len()).filter(|_| key.starts_with("urn:"));

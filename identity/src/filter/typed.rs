@@ -80,7 +80,7 @@ pub fn type_filter<'a>(filter: &Filter, ty: &'a ResourceType) -> Result<TypedFil
                     target.target_node(ty, sub, ValueTest::Text(CompareOp::Eq, key))?,
                 ]);
             }
-            Ok(negated_if(*op == CompareOp::Ne, node))
+            Ok(negate_if(*op == CompareOp::Ne, node))
         }
         Filter::Element(path, inner) => {
             let target = FilterTarget::find_target(path, ty)?;
@@ -136,10 +136,7 @@ pub fn in_element<'a>(
             if *literal == FilterLiteral::Null {
                 return null_test(*op, leaf(place, ValueTest::Present)?, path);
             }
-            Ok(negated_if(
-                *op == CompareOp::Ne,
-                leaf(place, typed_test(part, *op, literal, path)?)?,
-            ))
+            Ok(negate_if(*op == CompareOp::Ne, leaf(place, typed_test(part, *op, literal, path)?)?))
         }
         Filter::Element(..) => Err(filter_error("brackets cannot be nested".to_owned())),
     }
@@ -314,7 +311,7 @@ fn null_test<'a>(
     }
 }
 
-fn negated_if(negated: bool, node: TypedFilter<'_>) -> TypedFilter<'_> {
+fn negate_if(negated: bool, node: TypedFilter<'_>) -> TypedFilter<'_> {
     if negated { TypedFilter::Not(Box::new(node)) } else { node }
 }
 

@@ -125,10 +125,10 @@ enum SlugSetting {
 /// # Errors
 /// One line that says what is wrong where.
 pub fn read_issuers_file(path: &Path, ours: &str) -> Result<Vec<TrustedIssuer>, String> {
-    let told = |what: String| format!("--issuers {}: {what}", path.display());
+    let describe = |what: String| format!("--issuers {}: {what}", path.display());
     let text =
-        fs::read_to_string(path).map_err(|error| told(format!("cannot be read: {error}")))?;
-    parse(&text, ours).map_err(told)
+        fs::read_to_string(path).map_err(|error| describe(format!("cannot be read: {error}")))?;
+    parse(&text, ours).map_err(describe)
 }
 
 fn parse(text: &str, ours: &str) -> Result<Vec<TrustedIssuer>, String> {

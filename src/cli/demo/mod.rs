@@ -52,7 +52,7 @@ enum DemoProvider {
 }
 
 impl DemoProvider {
-    fn simulated(self) -> SimulatedProvider {
+    fn simulated_provider(self) -> SimulatedProvider {
         match self {
             Self::Entra => SimulatedProvider::Entra,
             Self::Okta => SimulatedProvider::Okta,
@@ -106,11 +106,11 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     }));
     let story = tokio::select! {
         story = run_story(&app, &args) => story,
-        () = server::asked_to_stop() => Err("stopped in the middle of the story".into()),
+        () = server::wait_for_stop_signal() => Err("stopped in the middle of the story".into()),
     };
     // If its address could not be printed, there is no reason to let the server run on.
     if !args.exit && story.is_ok() && narrator::is_output_open() {
-        server::asked_to_stop().await;
+        server::wait_for_stop_signal().await;
     }
     drop(stop);
     let served = serving
@@ -160,7 +160,7 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
     let plan = SimulationPlan {
         base_url: made.scim.base_url.clone(),
         token: made.scim.token.clone(),
-        idp: args.idp.simulated(),
+        idp: args.idp.simulated_provider(),
         users: NURSES,
         movers: MOVERS,
         leavers: LEAVERS,

@@ -40,16 +40,16 @@ pub struct HospitalStory {
 }
 
 /// The wards' names, each with the id of the role mapping that waits for its group.
-pub type Mappings = Vec<(String, String)>;
+pub type WaitingMappings = Vec<(String, String)>;
 
 impl HospitalStory {
     /// The administrator creates a role for each ward and a mapping that gives it to a group,
     /// before any group exists.
-    pub async fn create_mappings(&mut self) -> Result<Mappings, String> {
+    pub async fn create_mappings(&mut self) -> Result<WaitingMappings, String> {
         self.narrator
             .begin_chapter("The administrator decides what the nurses of each ward may do");
         let connection = self.find_connection().await?;
-        let mut mappings = Mappings::new();
+        let mut mappings = WaitingMappings::new();
         let mut waiting = 0;
         for ward in self.hospital.wards() {
             let role = json!({
@@ -335,7 +335,7 @@ impl HospitalStory {
 
     /// A role mapping is removed by mistake and restored: roles are computed, so both changes take
     /// effect at once for all.
-    pub async fn show_mistake(&mut self, mappings: &Mappings) -> Result<(), String> {
+    pub async fn show_mistake(&mut self, mappings: &WaitingMappings) -> Result<(), String> {
         let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
         self.narrator.begin_chapter(&format!(
             "The administrator removes {ward}'s role mapping by mistake, and restores it"
@@ -364,7 +364,7 @@ impl HospitalStory {
     pub async fn preview_change(
         &mut self,
         app: &Arc<App>,
-        mappings: &Mappings,
+        mappings: &WaitingMappings,
     ) -> Result<(), String> {
         let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
         self.narrator.begin_chapter(&format!(
@@ -378,6 +378,17 @@ impl HospitalStory {
             .filter(|staff| staff.employed && staff.person.department == ward);
         let there: Vec<String> = staff.map(|staff| staff.person.user_name.clone()).collect();
         let Some(one) = there.first() else { return Err(format!("no person is left in {ward}")) };
+        let role = self.apply_previewed_change(mapping, &there).await?;
+        self.explain_role(ward, one, &role).await?;
+        self.prove_yesterdays_access(app, &before, one).await
+    }
+
+    /// Previews and applies a new role for the people in a mapping's group; returns the role's id.
+    async fn apply_previewed_change(
+        &mut self,
+        mapping: &str,
+        there: &[String],
+    ) -> Result<String, String> {
         let role = json!({ "name": VACCINATOR, "permissions": ["vaccines:administer"] });
         let role =
             text_at(&self.api.send_mutation("roleCreate", "role { id }", role).await?, "/role/id");
@@ -426,7 +437,11 @@ impl HospitalStory {
             expected,
             format!("{still} → {since}"),
         );
+        Ok(role)
+    }
 
+    /// Explains why a person holds the role.
+    async fn explain_role(&mut self, ward: &str, one: &str, role: &str) -> Result<(), String> {
         let query = "query($name: String!, $role: ID!) { organization { user(userName: $name) { \
                      explain(roleId: $role) { \
                      holds sources { group { displayName } mapping { reason } joinedBy { actor { \
@@ -441,7 +456,16 @@ impl HospitalStory {
             expected,
             why.join(", "),
         );
+        Ok(())
+    }
 
+    /// A day later, a signed report proves the access before the change.
+    async fn prove_yesterdays_access(
+        &mut self,
+        app: &Arc<App>,
+        before: &str,
+        one: &str,
+    ) -> Result<(), String> {
         app.clock.advance(super::STORY_TIME);
         self.narrator.print_sentence(
             "The server's clock is moved forward by a day. An auditor asks for the access of \
@@ -457,7 +481,7 @@ impl HospitalStory {
             rows,
         );
         self.narrator.check_fact("of them about vaccinators", 0, file.matches(VACCINATOR).count());
-        let forged = file.replacen(one.as_str(), "mallory", 1);
+        let forged = file.replacen(one, "mallory", 1);
         let verdict = if attestation::check_file(&key, forged.as_bytes()).is_ok() {
             "accepted"
         } else {

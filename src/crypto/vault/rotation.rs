@@ -239,7 +239,7 @@ impl Vault {
                 return Ok(false);
             }
             for (id, sealed) in batch {
-                let Some(anew) = self.sealed_anew(record, id.as_bytes(), &sealed)? else {
+                let Some(anew) = self.reseal_value(record, id.as_bytes(), &sealed)? else {
                     *passed = Some(id);
                     continue;
                 };
@@ -267,7 +267,7 @@ impl Vault {
     ) -> Result<bool, String> {
         for row in list_signing_key_rows(store).await? {
             let Some(sealed) = row.sealed else { continue };
-            let Some(anew) = self.sealed_anew(record, SEALED_FOR, &sealed)? else { continue };
+            let Some(anew) = self.reseal_value(record, SEALED_FOR, &sealed)? else { continue };
             let done = signing_key::Entity::update_many()
                 .col_expr(signing_key::Column::Sealed, Expr::value(anew))
                 .filter(signing_key::Column::Number.eq(row.number))
@@ -284,7 +284,7 @@ impl Vault {
 
     /// Encrypts a value with the current key if another key had encrypted it; `None` if the current
     /// key already did.
-    fn sealed_anew(
+    fn reseal_value(
         &self,
         record: &instance::Model,
         aad: &[u8],

@@ -208,12 +208,16 @@ impl Vault {
             ));
         }
         let signs_from = if at_once { now } else { now + PUBLISHED_AHEAD };
-        let told = |error: sea_orm::DbErr| format!("cannot write to the database: {error}");
+        let describe_error =
+            |error: sea_orm::DbErr| format!("cannot write to the database: {error}");
         let number = known.last().map_or(1, |key| key.number + 1);
         let row = self
             .find_signing_key_row(fingerprint, number, &new_private()?, signs_from)
             .map_err(|error| error.to_string())?;
-        signing_key::Entity::insert(row).exec_without_returning(db).await.map_err(told)?;
+        signing_key::Entity::insert(row)
+            .exec_without_returning(db)
+            .await
+            .map_err(describe_error)?;
         let accepted_until = if at_once { now } else { signs_from + ACCEPTED_AFTER };
         for key in known {
             let ends = at_once || key.accepted_until.is_none();
@@ -235,7 +239,7 @@ impl Vault {
                 .filter(signing_key::Column::Number.eq(key.number))
                 .exec(db)
                 .await
-                .map_err(told)?;
+                .map_err(describe_error)?;
         }
         Ok(signs_from)
     }

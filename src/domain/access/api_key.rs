@@ -92,7 +92,7 @@ pub async fn issue_to(
         Some(owner) => Some(owner),
         None => own_owner(cx).await?,
     };
-    let end = checked_end(cx, expires_at);
+    let end = check_end(cx, expires_at);
     let new_key = NewKey {
         name: name.trim().to_owned(),
         permissions,
@@ -128,7 +128,7 @@ pub async fn issue_to(
 /// [`Error::Invalid`], or both.
 pub fn check_texts(cx: &Cx, name: &str, expires_at: Option<DateTime<Utc>>) -> Result<()> {
     let name = crate::domain::check_text("name", name, 200);
-    mistakes::both(name, checked_end(cx, expires_at)).map(drop)
+    mistakes::both(name, check_end(cx, expires_at)).map(drop)
 }
 
 /// A key to insert, with its secret.
@@ -153,7 +153,7 @@ impl NewKey {
         permissions: Permissions,
         expires_at: Option<DateTime<Utc>>,
     ) -> Result<Self> {
-        let end = checked_end(cx, expires_at)?;
+        let end = check_end(cx, expires_at)?;
         let secret = vault::new_secret(API_KEY_PREFIX)?;
         let purpose = KeyPurpose::Api;
         Ok(Self { name: name.into(), permissions, end, owner: None, purpose, secret })
@@ -205,7 +205,7 @@ pub(in crate::domain) async fn insert_key(
 }
 
 /// The end of a key that is requested with `expires_at`; none = the latest end that is allowed.
-fn checked_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
+fn check_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
     let days = cx.app.config.api_key_days;
     let latest = cx.requested_at + Duration::days(days.into());
     match expires_at {

@@ -78,7 +78,7 @@ struct HeldRoles {
 /// returns how many events it recorded. Changes that become settled meanwhile are left for the next
 /// call.
 pub async fn announce_changes(app: &Arc<App>) -> Result<u64> {
-    let mut told = 0;
+    let mut recorded = 0;
     for organization in list_lagging(app).await? {
         let cx = Cx::system(app.clone(), organization);
         // This is read before the rows: every change up to it is visible to the reads that follow.
@@ -86,13 +86,13 @@ pub async fn announce_changes(app: &Arc<App>) -> Result<u64> {
         loop {
             let began = Instant::now();
             let Some(more) = announce_step(&cx, settled).await? else { break };
-            told += more;
+            recorded += more;
             // Clients wait for their requests, but not for this work: a pause leaves the database
             // to them.
             tokio::time::sleep(began.elapsed()).await;
         }
     }
-    Ok(told)
+    Ok(recorded)
 }
 
 /// The number of the last row of the ledger whose changes of access are recorded.
@@ -205,8 +205,28 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
             connections: BTreeSet::new(),
         })
         .collect();
-    let mut came_or_went: Vec<(usize, Uuid, BTreeSet<Uuid>)> = Vec::new();
-    let mut edits = BTreeSet::new();
+    let named = add_named_subjects(&mut causes);
+    if !named.moves.is_empty() {
+        add_moved_members(cx, &mut causes, named.moves).await?;
+    }
+    if !named.edits.is_empty() {
+        add_interval_subjects(cx, &mut causes, &named.edits).await?;
+    }
+    Ok(causes)
+}
+
+/// What rows name without the accounts that they concern.
+#[derive(Default)]
+struct NamedMoves {
+    /// The place of a row, its group, and the members that came or went.
+    moves: Vec<(usize, Uuid, BTreeSet<Uuid>)>,
+    /// Events that may have opened or closed mappings and grants.
+    edits: BTreeSet<Uuid>,
+}
+
+/// Adds the accounts, groups and connections that the rows' subjects and values name.
+fn add_named_subjects(causes: &mut [AccessCause]) -> NamedMoves {
+    let mut named = NamedMoves::default();
     for (n, cause) in causes.iter_mut().enumerate() {
         let payload: Option<Value> =
             cause.event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -233,85 +253,94 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
                 AccessEffect::Members if payload.is_some() => {
                     let members =
                         ids("before", "members").into_iter().chain(ids("after", "members"));
-                    came_or_went.push((n, subject, members.collect()));
-                    edits.insert(cause.event.id);
+                    named.moves.push((n, subject, members.collect()));
+                    named.edits.insert(cause.event.id);
                 }
                 // The intervals of a group show which members its deletion concerned. They also
                 // replace the values of a row that an erasure emptied.
                 AccessEffect::Group | AccessEffect::Members => {
                     cause.groups.insert(subject);
-                    edits.insert(cause.event.id);
+                    named.edits.insert(cause.event.id);
                 }
                 // The reason of a mapping does not affect which accounts hold the role.
                 AccessEffect::Intervals
                     if kind == EventKind::RoleMappingUpdated
                         && payload.as_ref().is_some_and(only_reasons) => {}
                 AccessEffect::Intervals => {
-                    edits.insert(cause.event.id);
+                    named.edits.insert(cause.event.id);
                 }
             }
         }
     }
+    named
+}
+
+/// Adds the members that came or went: users of groups that give a role, and groups.
+async fn add_moved_members(
+    cx: &Cx,
+    causes: &mut [AccessCause],
+    moves: Vec<(usize, Uuid, BTreeSet<Uuid>)>,
+) -> Result<()> {
     let mut members = BTreeSet::new();
-    if !came_or_went.is_empty() {
-        let groups = came_or_went.iter().map(|(_, group, _)| *group).collect();
-        let text = format!(
-            "SELECT g.id, g.id AS event_id FROM {} WHERE ({GROUP_GIVES_ROLE})",
-            paging::each_of(cx.backend(), (1, 2), "group", "g", "id")
-        );
-        let giving: BTreeSet<Uuid> =
-            find_touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
-        for (n, _, users) in came_or_went.into_iter().filter(|(_, group, _)| giving.contains(group))
-        {
-            members.extend(users.iter().copied());
-            causes[n].users.extend(users);
+    let groups = moves.iter().map(|(_, group, _)| *group).collect();
+    let text = format!(
+        "SELECT g.id, g.id AS event_id FROM {} WHERE ({GROUP_GIVES_ROLE})",
+        paging::each_of(cx.backend(), (1, 2), "group", "g", "id")
+    );
+    let giving: BTreeSet<Uuid> =
+        find_touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
+    for (n, _, users) in moves.into_iter().filter(|(_, group, _)| giving.contains(group)) {
+        members.extend(users.iter().copied());
+        causes[n].users.extend(users);
+    }
+    if members.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "SELECT r.id, r.id AS event_id FROM {}",
+        paging::each_of(cx.backend(), (1, 2), "group", "r", "id")
+    );
+    for TouchedAccount { id, .. } in find_touched(cx, &text, &members).await? {
+        for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
+            cause.users.remove(&id);
+            cause.groups.insert(id);
         }
     }
-    if !members.is_empty() {
-        let text = format!(
-            "SELECT r.id, r.id AS event_id FROM {}",
-            paging::each_of(cx.backend(), (1, 2), "group", "r", "id")
-        );
-        for TouchedAccount { id, .. } in find_touched(cx, &text, &members).await? {
-            for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
-                cause.users.remove(&id);
-                cause.groups.insert(id);
-            }
-        }
-    }
-    if !edits.is_empty() {
-        let among = paging::in_ids(cx.backend(), 2);
-        let either = |table: &str, what: &str, condition: &str| {
-            format!(
-                "SELECT opened_by AS event_id, {what} AS id FROM {table} \
-                   WHERE organization_id = $1 AND opened_by {among} \
-                   AND {what} IS NOT NULL{condition} \
-                 UNION SELECT closed_by, {what} FROM {table} \
-                   WHERE organization_id = $1 AND closed_by {among} \
-                   AND {what} IS NOT NULL{condition}"
-            )
+    Ok(())
+}
+
+/// Adds what the mappings and grants are about that these events opened or closed.
+async fn add_interval_subjects(
+    cx: &Cx,
+    causes: &mut [AccessCause],
+    edits: &BTreeSet<Uuid>,
+) -> Result<()> {
+    let among = paging::in_ids(cx.backend(), 2);
+    let either = |table: &str, what: &str, condition: &str| {
+        format!(
+            "SELECT opened_by AS event_id, {what} AS id FROM {table} \
+               WHERE organization_id = $1 AND opened_by {among} \
+               AND {what} IS NOT NULL{condition} \
+             UNION SELECT closed_by, {what} FROM {table} \
+               WHERE organization_id = $1 AND closed_by {among} \
+               AND {what} IS NOT NULL{condition}"
+        )
+    };
+    let of_all_users = " AND match_attribute = 'EVERYBODY'";
+    let groups = find_touched(cx, &either("role_mapping", "group_id", ""), edits).await?;
+    let connections =
+        find_touched(cx, &either("role_mapping", "connection_id", of_all_users), edits).await?;
+    let users = find_touched(cx, &either("role_grant", "user_id", ""), edits).await?;
+    for cause in causes {
+        let of = |found: &[TouchedAccount]| -> Vec<Uuid> {
+            found.iter().filter(|row| row.event_id == cause.event.id).map(|row| row.id).collect()
         };
-        let of_all_users = " AND match_attribute = 'EVERYBODY'";
-        let groups = find_touched(cx, &either("role_mapping", "group_id", ""), &edits).await?;
-        let connections =
-            find_touched(cx, &either("role_mapping", "connection_id", of_all_users), &edits)
-                .await?;
-        let users = find_touched(cx, &either("role_grant", "user_id", ""), &edits).await?;
-        for cause in &mut causes {
-            let of = |found: &[TouchedAccount]| -> Vec<Uuid> {
-                found
-                    .iter()
-                    .filter(|row| row.event_id == cause.event.id)
-                    .map(|row| row.id)
-                    .collect()
-            };
-            let (groups, connections, users) = (of(&groups), of(&connections), of(&users));
-            cause.groups.extend(groups);
-            cause.connections.extend(connections);
-            cause.users.extend(users);
-        }
+        let (groups, connections, users) = (of(&groups), of(&connections), of(&users));
+        cause.groups.extend(groups);
+        cause.connections.extend(connections);
+        cause.users.extend(users);
     }
-    Ok(causes)
+    Ok(())
 }
 
 async fn find_touched(cx: &Cx, text: &str, ids: &BTreeSet<Uuid>) -> Result<Vec<TouchedAccount>> {
@@ -443,23 +472,23 @@ async fn write_events(
         go_on(cx, &cx.app.store.write, from, to).await?;
         return Ok(0);
     }
-    let told = &build_events(cx, causes, &moves).await?;
+    let events = &build_events(cx, causes, &moves).await?;
     let written = cx.write(move |tx| {
         Box::pin(async move {
             if !go_on(cx, &tx.db, from, to).await? {
                 return Ok(Change::unchanged(0));
             }
-            let at = tx.now_after(told.iter().map(|followed| followed.entry.at).max());
-            let users = told.iter().map(|followed| followed.entry.subject.id).collect();
+            let at = tx.now_after(events.iter().map(|followed| followed.entry.at).max());
+            let users = events.iter().map(|followed| followed.entry.subject.id).collect();
             let names = read_names(tx, &users).await?;
-            let followed = told.iter().map(|followed| {
+            let followed = events.iter().map(|followed| {
                 let name = names.get(&followed.entry.subject.id).cloned();
                 DerivedChange {
                     entry: NewEvent { at, name, ..followed.entry.clone() },
                     ..*followed
                 }
             });
-            Ok(Change::derived(told.len() as u64, followed.collect()))
+            Ok(Change::derived(events.len() as u64, followed.collect()))
         })
     });
     written.await
@@ -526,7 +555,7 @@ async fn build_events(
     let shown = |roles: &mut dyn Iterator<Item = &Uuid>| -> Vec<Value> {
         roles.map(|id| json!({ "id": id, "name": names.get(id) })).collect()
     };
-    let mut told = Vec::with_capacity(moves.len());
+    let mut events = Vec::with_capacity(moves.len());
     for ((event, user), held) in moves {
         let cause =
             causes.get(event).ok_or_else(|| Error::Internal(format!("no cause {event}")))?;
@@ -548,13 +577,13 @@ async fn build_events(
             population: 0,
             name: None,
         };
-        told.push(DerivedChange {
+        events.push(DerivedChange {
             request_id: cause.request_id,
             requested_at: cause.requested_at,
             entry,
         });
     }
-    Ok(told)
+    Ok(events)
 }
 
 /// Moves the stored place from `from` to `to`; false if it is not at `from` any more.

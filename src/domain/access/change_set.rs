@@ -31,6 +31,7 @@ use crate::domain::directory::group;
 use crate::domain::directory::group::restore;
 use crate::domain::directory::group::{Group, GroupEdit};
 use crate::domain::directory::schema_extension;
+use crate::domain::directory::schema_extension::ResourceTypes;
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
@@ -112,6 +113,7 @@ impl ChangeWarning {
     }
 }
 
+/// What a preview of a change warns of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WarningKind {
     /// Accounts would gain a management role.
@@ -266,61 +268,9 @@ async fn carry_out(
 ) -> Result<(Vec<NewEvent>, BTreeSet<RoleMove>)> {
     let types = schema_extension::resource_types(cx).await?;
     let (mut done, mut mistakes) = (Vec::new(), Mistakes::default());
-    // The accounts that the edits concern directly, and the groups whose members they concern.
-    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    let mut concerned = ConcernedByEdits::default();
     for (index, requested) in edits.iter().enumerate() {
-        let expected = requested.expected;
-        let made = match &requested.edit {
-            AccessEdit::CreateMapping(new) => {
-                role_mapping::create_in(cx, tx, new).await.map(|made| made.entry)
-            }
-            AccessEdit::UpdateMapping(id, edit) => {
-                role_mapping::edit_in(cx, tx, *id, edit).await.map(|made| made.entry)
-            }
-            AccessEdit::RemoveMapping(id) => {
-                role_mapping::remove_in(cx, tx, *id).await.map(|made| made.entry)
-            }
-            AccessEdit::RestoreMapping(id, onto) => {
-                role_mapping::restore_in(cx, tx, *id, *onto).await.map(|made| made.entry)
-            }
-            AccessEdit::CreateGrant(new) => {
-                users.push(new.user);
-                role_grant::create_in(cx, tx, new).await.map(|made| made.entry)
-            }
-            AccessEdit::RemoveGrant(id) => role_grant::remove_in(cx, tx, *id).await.map(|made| {
-                users.push(made.value.user_id);
-                made.entry
-            }),
-            AccessEdit::ChangeMembers(id, change) => {
-                let edit = GroupEdit { members: vec![change.clone()], ..GroupEdit::default() };
-                let made =
-                    group::change_group_in(cx, tx, &types.group, *id, &move |group: &Group| {
-                        crate::domain::check_version(expected, group.version)?;
-                        Ok(edit.clone())
-                    })
-                    .await;
-                made.map(|made| {
-                    // Some of the members are groups.
-                    for ids in [&mut users, &mut groups] {
-                        ids.extend(made.entry.iter().flat_map(group::moved_member_ids));
-                    }
-                    made.entry
-                })
-            }
-            AccessEdit::DeleteGroup(id) => {
-                groups.push(*id);
-                let check = |group: &Group| crate::domain::check_version(expected, group.version);
-                group::delete_group_in(cx, tx, *id, &check).await.map(|made| made.entry)
-            }
-            AccessEdit::RestoreGroup(id) => {
-                groups.push(*id);
-                restore::restore_group_in(cx, tx, *id).await.map(|made| made.entry)
-            }
-            AccessEdit::DeleteRole(id) => {
-                users.extend(role_grant::users_of(tx, *id).await?);
-                roles::delete_in(cx, tx, *id, expected).await.map(|made| made.entry)
-            }
-        };
+        let made = make_edit(cx, tx, &types, requested, &mut concerned).await;
         match made {
             Ok(made) => done.extend(made.map(|entry| match &requested.reason {
                 Some(reason) => crate::context::with_reason(entry, reason),
@@ -340,8 +290,80 @@ async fn carry_out(
     }
     mistakes.refuse_any()?;
     let at = done.iter().map(|entry| entry.at).max().unwrap_or_else(|| tx.now_after(None));
+    let ConcernedByEdits { users, groups } = concerned;
     let moved = access::find_role_moves(cx, &tx.db, tx.event, at, users, &groups).await?;
     Ok((done, moved))
+}
+
+/// What edits concern.
+#[derive(Default)]
+struct ConcernedByEdits {
+    /// Accounts that are concerned directly.
+    users: Vec<Uuid>,
+    /// Groups whose members are concerned.
+    groups: Vec<Uuid>,
+}
+
+/// Makes one edit. Returns its event, if it changed something.
+async fn make_edit(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    types: &ResourceTypes,
+    requested: &RequestedEdit,
+    concerned: &mut ConcernedByEdits,
+) -> Result<Option<NewEvent>> {
+    let expected = requested.expected;
+    let ConcernedByEdits { users, groups } = concerned;
+    match &requested.edit {
+        AccessEdit::CreateMapping(new) => {
+            role_mapping::create_in(cx, tx, new).await.map(|made| made.entry)
+        }
+        AccessEdit::UpdateMapping(id, edit) => {
+            role_mapping::edit_in(cx, tx, *id, edit).await.map(|made| made.entry)
+        }
+        AccessEdit::RemoveMapping(id) => {
+            role_mapping::remove_in(cx, tx, *id).await.map(|made| made.entry)
+        }
+        AccessEdit::RestoreMapping(id, onto) => {
+            role_mapping::restore_in(cx, tx, *id, *onto).await.map(|made| made.entry)
+        }
+        AccessEdit::CreateGrant(new) => {
+            users.push(new.user);
+            role_grant::create_in(cx, tx, new).await.map(|made| made.entry)
+        }
+        AccessEdit::RemoveGrant(id) => role_grant::remove_in(cx, tx, *id).await.map(|made| {
+            users.push(made.value.user_id);
+            made.entry
+        }),
+        AccessEdit::ChangeMembers(id, change) => {
+            let edit = GroupEdit { members: vec![change.clone()], ..GroupEdit::default() };
+            let made = group::change_group_in(cx, tx, &types.group, *id, &move |group: &Group| {
+                crate::domain::check_version(expected, group.version)?;
+                Ok(edit.clone())
+            })
+            .await;
+            made.map(|made| {
+                // Some of the members are groups.
+                for ids in [users, groups] {
+                    ids.extend(made.entry.iter().flat_map(group::moved_member_ids));
+                }
+                made.entry
+            })
+        }
+        AccessEdit::DeleteGroup(id) => {
+            groups.push(*id);
+            let check = |group: &Group| crate::domain::check_version(expected, group.version);
+            group::delete_group_in(cx, tx, *id, &check).await.map(|made| made.entry)
+        }
+        AccessEdit::RestoreGroup(id) => {
+            groups.push(*id);
+            restore::restore_group_in(cx, tx, *id).await.map(|made| made.entry)
+        }
+        AccessEdit::DeleteRole(id) => {
+            users.extend(role_grant::users_of(tx, *id).await?);
+            roles::delete_in(cx, tx, *id, expected).await.map(|made| made.entry)
+        }
+    }
 }
 
 fn build_change(
@@ -369,7 +391,7 @@ fn build_change(
         })
         .collect();
     let name = name_of_edits(&done, with_people);
-    let told: Vec<Value> = done
+    let described: Vec<Value> = done
         .into_iter()
         .map(|mut entry| {
             if is_told_apart(&entry) {
@@ -388,7 +410,7 @@ fn build_change(
         connection: None,
         at,
         before: None,
-        after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
+        after: Some(json!({ "edits": described, "gained": gained, "lost": lost })),
         population: 0,
         name,
     };

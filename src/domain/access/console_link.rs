@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::auth::policy::{Action, Actor, Permission, Permissions};
 use crate::context::{App, Change, Cx, DerivedChange, Tx};
 use crate::crypto::vault;
-use crate::domain::access::api_key::{self, KeyOwner, NewKey};
+use crate::domain::access::api_key::{self, ApiKey, KeyOwner, NewKey};
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, Noun, RefusalReason, Result};
@@ -233,31 +233,7 @@ pub async fn redeem_link(
         .with_owner(owner);
     let of_request = &cx;
     let key = cx
-        .write(move |tx| {
-            Box::pin(async move {
-                let mut link = lock_link(tx, id).await?;
-                let now = tx.now_after(Some(link.created_at));
-                if link.redeemed_at.is_some() || link.expires_at <= now {
-                    let why = "the link has been used, or has expired".into();
-                    return Err(Error::Held { reason: RefusalReason::Ended, why });
-                }
-                let (key, entry) = api_key::insert_key(tx, new_key, now).await?;
-                link.redeemed_at = Some(now);
-                link.api_key_id = Some(key.id);
-                crate::domain::save_row::<console_link::Entity, console_link::ActiveModel>(
-                    tx,
-                    link.clone(),
-                )
-                .await?;
-                let after = json!({ "apiKeyId": key.id, "lastFour": key.last_four });
-                let redeemed = DerivedChange {
-                    request_id: of_request.request_id,
-                    requested_at: of_request.requested_at,
-                    entry: link_event(EventKind::ConsoleLinkRedeemed, link.id, now, after),
-                };
-                Ok(Change::recorded(key, entry).followed_by(vec![redeemed]))
-            })
-        })
+        .write(move |tx| Box::pin(write_redemption(of_request, tx, id, new_key)))
         .await
         .map_err(|error| match error {
             Error::Held { reason: RefusalReason::Ended, .. } => LinkRefused::Ended(organization_id),
@@ -270,6 +246,33 @@ pub async fn redeem_link(
         organization,
         expires_at: key.expires_at.unwrap_or_default(),
     })
+}
+
+/// Uses up the link and makes the key of the session.
+async fn write_redemption(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    id: Uuid,
+    new_key: &NewKey,
+) -> Result<Change<ApiKey>> {
+    let mut link = lock_link(tx, id).await?;
+    let now = tx.now_after(Some(link.created_at));
+    if link.redeemed_at.is_some() || link.expires_at <= now {
+        let why = "the link has been used, or has expired".into();
+        return Err(Error::Held { reason: RefusalReason::Ended, why });
+    }
+    let (key, entry) = api_key::insert_key(tx, new_key, now).await?;
+    link.redeemed_at = Some(now);
+    link.api_key_id = Some(key.id);
+    crate::domain::save_row::<console_link::Entity, console_link::ActiveModel>(tx, link.clone())
+        .await?;
+    let after = json!({ "apiKeyId": key.id, "lastFour": key.last_four });
+    let redeemed = DerivedChange {
+        request_id: cx.request_id,
+        requested_at: cx.requested_at,
+        entry: link_event(EventKind::ConsoleLinkRedeemed, link.id, now, after),
+    };
+    Ok(Change::recorded(key, entry).followed_by(vec![redeemed]))
 }
 
 /// Closes a link that was not opened yet, or ends the session that it opened, because the person

@@ -131,7 +131,11 @@ impl Decision {
 ///
 /// # Errors
 /// Only those of the caller and of the database: an unknown person has no permission.
-pub async fn decide(cx: &Cx, subject: &DecisionSubject, permission: &str) -> Result<Decision> {
+pub async fn decide_access(
+    cx: &Cx,
+    subject: &DecisionSubject,
+    permission: &str,
+) -> Result<Decision> {
     cx.allow(Action::Decide, None)?;
     decide_one(cx, subject, permission).await
 }
@@ -169,7 +173,7 @@ async fn decide_for_subject<'a>(
         return Ok(vec![((subject, *permission), decision)]);
     }
     let held = read_permissions(cx, subject).await?;
-    let decide = |permission| ((subject, permission), held.decide(permission));
+    let decide = |permission| ((subject, permission), held.decide_permission(permission));
     Ok(permissions.into_iter().map(decide).collect())
 }
 
@@ -262,7 +266,7 @@ struct DecidedRow {
 async fn decide_one(cx: &Cx, subject: &DecisionSubject, permission: &str) -> Result<Decision> {
     if !is_possible_name(permission) {
         let held = read_permissions(cx, subject).await?;
-        return Ok(held.decide(permission));
+        return Ok(held.decide_permission(permission));
     }
     let Some((kind, mut values)) = bind_subject(cx, subject) else {
         return Ok(Decision::UnknownSubject);
@@ -286,7 +290,7 @@ struct HeldPermissions {
 }
 
 impl HeldPermissions {
-    fn decide(&self, permission: &str) -> Decision {
+    fn decide_permission(&self, permission: &str) -> Decision {
         match self.account {
             None => Decision::UnknownSubject,
             Some((account, false)) => Decision::Suspended { account },
@@ -391,8 +395,8 @@ static DECIDE: StatementTexts = StatementTexts(LazyLock::new(|| {
             format!(
                 "SELECT r.id, r.active, CASE WHEN r.active = TRUE AND EXISTS ({} SELECT 1 FROM \
                  ({}) AS w {role}) THEN 1 ELSE 0 END AS granted FROM \"user\" r WHERE {}",
-                reach(backend),
-                ways(backend),
+                reach_sql(backend),
+                role_ways_sql(backend),
                 found_subject(backend, kind)
             )
         })
@@ -422,8 +426,8 @@ static HELD: StatementTexts = StatementTexts(LazyLock::new(|| {
             format!(
                 "SELECT r.id, r.active, CASE WHEN r.active = TRUE THEN ({} SELECT {names} FROM \
                  ({}) AS w {role} {each}) END AS permissions FROM \"user\" r WHERE {}",
-                reach(backend),
-                ways(backend),
+                reach_sql(backend),
+                role_ways_sql(backend),
                 found_subject(backend, kind)
             )
         })
@@ -443,7 +447,7 @@ fn found_subject(backend: DbBackend, kind: SubjectKind) -> String {
 }
 
 /// SQL: the groups that the account `r` is in, with those around them.
-fn reach(backend: DbBackend) -> String {
+fn reach_sql(backend: DbBackend) -> String {
     let around = paging::join_each(
         backend,
         "group_nesting",
@@ -459,8 +463,8 @@ fn reach(backend: DbBackend) -> String {
 }
 
 /// SQL: the roles of the account `r`, one row for each way to hold one. The groups are those of
-/// [`reach`].
-fn ways(backend: DbBackend) -> String {
+/// [`reach_sql`].
+fn role_ways_sql(backend: DbBackend) -> String {
     let lasts = |alias: &str| format!("({alias}.expires_at IS NULL OR {alias}.expires_at > $2)");
     let mapped = paging::join_each(
         backend,

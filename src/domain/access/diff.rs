@@ -72,11 +72,11 @@ pub async fn find_role_moves<C: ConnectionTrait>(
             );
         }
         let [before, after] = held;
-        let told = |gained: bool| {
+        let to_move = |gained: bool| {
             move |&(role_id, user_id): &(Uuid, Uuid)| RoleMove { gained, role_id, user_id }
         };
-        moved.extend(after.difference(&before).map(told(true)));
-        moved.extend(before.difference(&after).map(told(false)));
+        moved.extend(after.difference(&before).map(to_move(true)));
+        moved.extend(before.difference(&after).map(to_move(false)));
     }
     Ok(moved)
 }

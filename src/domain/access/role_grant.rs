@@ -79,7 +79,8 @@ pub(in crate::domain) async fn create_in(
         .await?;
     let values = (None, Some(Value::Object(describe_grant(&row))));
     let grant = LockedGrant { row, person };
-    let entry = grant.event(tx, EventKind::RoleGrantCreated, grant.row.since, values).await?;
+    let entry =
+        grant.describe_event(tx, EventKind::RoleGrantCreated, grant.row.since, values).await?;
     Ok(Change::recorded(grant.row, entry))
 }
 
@@ -135,7 +136,7 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
                 ledger::changed_members(&describe_grant(&before), &describe_grant(&after));
             let grant = LockedGrant { row: after, person };
             let values = (Some(was), Some(is));
-            let entry = grant.event(tx, EventKind::RoleGrantUpdated, now, values).await?;
+            let entry = grant.describe_event(tx, EventKind::RoleGrantUpdated, now, values).await?;
             Ok(Change::recorded(grant.row, entry))
         })
     })
@@ -205,7 +206,7 @@ async fn end_grant(tx: &Tx<'_>, mut grant: LockedGrant, kind: EventKind) -> Resu
     grant.row.until = Some(now);
     grant.row.closed_by = Some(tx.event);
     let values = (Some(Value::Object(describe_grant(&grant.row))), None);
-    let entry = grant.event(tx, kind, now, values).await?;
+    let entry = grant.describe_event(tx, kind, now, values).await?;
     Ok(Change::recorded(grant.row, entry))
 }
 
@@ -271,7 +272,7 @@ fn describe_grant(row: &Grant) -> Map<String, Value> {
 impl LockedGrant {
     /// An event about the grant, with the values before and after. It names the person and the
     /// role: an erasure of the person empties it ([`erase_grant_events`]).
-    async fn event(
+    async fn describe_event(
         &self,
         tx: &Tx<'_>,
         kind: EventKind,

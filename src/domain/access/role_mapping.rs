@@ -435,11 +435,6 @@ pub(in crate::domain) async fn ended_by(tx: &Tx<'_>, event: Uuid) -> Result<Vec<
     Ok(ended.into_iter().map(|row| (row.mapping_id, row.role_id)).collect())
 }
 
-/// One mapping in its current or last state.
-pub async fn get_mapping(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
-    by_ids(cx, &[mapping_id]).await?.pop().ok_or_else(|| Error::not_found(Noun::Mapping))
-}
-
 /// These mappings, each in its current or last state.
 pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
     cx.allow(Action::ReadIam, None)?;

@@ -24,22 +24,22 @@ use crate::domain::review::action_items::{ActionItem, ActionUrgency, count_with_
 use crate::error::Result;
 use crate::ledger::EventKind;
 
-/// Conditions of one rule that are told of one by one.
+/// Conditions of one rule that are reported one by one.
 pub const MAX_CONDITIONS_PER_RULE: usize = 100;
-/// So many days before its end, a token, a key or a certificate is told of.
+/// So many days before its end, a token, a key or a certificate is reported.
 const END_STAGES: [i64; 3] = [1, 7, 30];
-/// A token or a key that was not used for so long is told of.
+/// A token or a key that was not used for so long is reported.
 const UNUSED_WARNING: Duration = Duration::days(90);
 /// Within this time, deprovisionings are counted.
 const MASS_WINDOW: Duration = Duration::hours(1);
 /// No more people than this are many, whatever share they are.
 const MASS_LEAST: i64 = 10;
-/// How long an export is told of.
+/// How long an export is reported.
 const EXPORT_WINDOW: Duration = Duration::days(1);
 
 /// Something that is wrong now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
+pub struct AlertCondition {
     pub kind: Kind,
     /// Which of the things that the rule looks at; empty = the organization.
     pub subject: String,
@@ -52,7 +52,7 @@ pub struct Condition {
     pub stage: i64,
 }
 
-impl Condition {
+impl AlertCondition {
     fn new(kind: Kind, urgency: Urgency, message: String, next_step: &str) -> Self {
         Self {
             kind,
@@ -86,7 +86,7 @@ pub async fn find_conditions(
     cx: &Cx,
     rules: &[AlertRule],
     ledger_fault: Option<&str>,
-) -> Result<Vec<Condition>> {
+) -> Result<Vec<AlertCondition>> {
     let live = action_items::live_connections(cx).await?;
     let mut found = Vec::new();
     for rule in rules.iter().filter(|rule| rule.enabled) {
@@ -101,12 +101,12 @@ pub async fn find_conditions(
             }
             Kind::ComparisonMissing => missing_comparisons(cx, &live, days_of(rule)).await?,
             Kind::LedgerBroken => ledger_fault.map(broken_ledger).into_iter().collect(),
-            Kind::ExportMade => exports(cx).await?,
+            Kind::ExportMade => new_exports(cx).await?,
             Kind::BootstrapKeyAlive => keys_without_owner(cx).await?,
             Kind::DestinationFails => failing_destinations(cx).await?,
             Kind::RevocationNotReceived => unreceived_departures(cx, rule).await?,
         };
-        // What is said of one thing twice is told once.
+        // Two rules may find the same: it is reported once.
         let mut subjects = HashSet::new();
         of_rule.retain(|condition| subjects.insert(condition.subject.clone()));
         of_rule.truncate(MAX_CONDITIONS_PER_RULE);
@@ -123,11 +123,11 @@ fn hours_of(rule: &AlertRule) -> Duration {
     Duration::hours(rule.threshold.unwrap_or_default())
 }
 
-async fn stalled_connections(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Condition>> {
+async fn stalled_connections(cx: &Cx, live: &[connection::Model]) -> Result<Vec<AlertCondition>> {
     let items = action_items::connection_items(cx, live).await?;
     let stalled = items.into_iter().filter(|item| item.urgency == ActionUrgency::Critical);
     Ok(stalled
-        .map(|item| Condition::of_item(Kind::ConnectionStalled, item.connection, item))
+        .map(|item| AlertCondition::of_item(Kind::ConnectionStalled, item.connection, item))
         .collect())
 }
 
@@ -136,7 +136,7 @@ async fn waiting_failures(
     cx: &Cx,
     live: &[connection::Model],
     age: Duration,
-) -> Result<Vec<Condition>> {
+) -> Result<Vec<AlertCondition>> {
     let since = cx.app.clock.now() - age;
     let mut waiting: BTreeMap<Uuid, (u64, DateTime<Utc>, String)> = BTreeMap::new();
     for item in action_items::failure_items(cx, live).await? {
@@ -153,11 +153,11 @@ async fn waiting_failures(
                 count_with_noun(count as i64, "failed write"),
                 format_to_second(first)
             );
-            Condition {
+            AlertCondition {
                 subject: connection.to_string(),
                 connection: Some(connection),
                 count: count as i64,
-                ..Condition::new(Kind::FailuresWait, Urgency::Warning, message, &next)
+                ..AlertCondition::new(Kind::FailuresWait, Urgency::Warning, message, &next)
             }
         })
         .collect())
@@ -178,17 +178,17 @@ fn stage_urgency(stage: i64) -> Urgency {
     }
 }
 
-async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Condition>> {
+async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<AlertCondition>> {
     let now = cx.app.clock.now();
     let mut found = Vec::new();
     for ending in action_items::last_token_ends(cx, live).await? {
         let Some(stage) = end_stage(ending.begin, ending.end, now) else { continue };
         let (message, next) = action_items::describe_token_end(live, &ending);
-        found.push(Condition {
+        found.push(AlertCondition {
             subject: format!("token of {}", ending.connection),
             connection: Some(ending.connection),
             stage,
-            ..Condition::new(Kind::CredentialEnds, stage_urgency(stage), message, next)
+            ..AlertCondition::new(Kind::CredentialEnds, stage_urgency(stage), message, next)
         });
     }
     for ending in near_certificate_ends(cx, live).await? {
@@ -203,11 +203,11 @@ async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<C
         };
         let urgency = stage_urgency(stage).max(Urgency::Warning);
         let (message, next) = ending.describe(now);
-        found.push(Condition {
+        found.push(AlertCondition {
             subject: format!("{whose} {}", ending.connection),
             connection: Some(ending.connection),
             stage,
-            ..Condition::new(Kind::CredentialEnds, urgency, message, next)
+            ..AlertCondition::new(Kind::CredentialEnds, urgency, message, next)
         });
     }
     let [.., longest] = END_STAGES;
@@ -221,10 +221,10 @@ async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<C
             format_to_second(end)
         );
         let next = action_items::KEYS_END_NEXT_STEP;
-        found.push(Condition {
+        found.push(AlertCondition {
             subject: format!("key {}", key.id),
             stage,
-            ..Condition::new(Kind::CredentialEnds, stage_urgency(stage), message, next)
+            ..AlertCondition::new(Kind::CredentialEnds, stage_urgency(stage), message, next)
         });
     }
     Ok(found)
@@ -235,7 +235,7 @@ async fn old_credentials(
     cx: &Cx,
     live: &[connection::Model],
     age: Duration,
-) -> Result<Vec<Condition>> {
+) -> Result<Vec<AlertCondition>> {
     let now = cx.app.clock.now();
     let pushing: Vec<Uuid> = live
         .iter()
@@ -258,10 +258,10 @@ async fn old_credentials(
         };
         let name = name_of(live, token.connection_id);
         let message = format!("{name}: the token that ends in {} {why}.", token.last_four);
-        found.push(Condition {
+        found.push(AlertCondition {
             subject: token.id.to_string(),
             connection: Some(token.connection_id),
-            ..Condition::new(Kind::CredentialOld, Urgency::Warning, message, next)
+            ..AlertCondition::new(Kind::CredentialOld, Urgency::Warning, message, next)
         });
     }
     for key in api_key::list_aged(cx, now - age, now - UNUSED_WARNING).await? {
@@ -274,9 +274,9 @@ async fn old_credentials(
             "Revoke it (apiKeyRevoke), if no client needs it any more."
         };
         let message = format!("The API key {:?} (…{}) {why}.", key.name, key.last_four);
-        found.push(Condition {
+        found.push(AlertCondition {
             subject: format!("key {}", key.id),
-            ..Condition::new(Kind::CredentialOld, Urgency::Warning, message, next)
+            ..AlertCondition::new(Kind::CredentialOld, Urgency::Warning, message, next)
         });
     }
     Ok(found)
@@ -305,13 +305,16 @@ impl CredentialUse {
     }
 }
 
-async fn waiting_runs(cx: &Cx) -> Result<Vec<Condition>> {
+async fn waiting_runs(cx: &Cx) -> Result<Vec<AlertCondition>> {
     let items = action_items::run_items(cx).await?;
-    Ok(items.into_iter().map(|item| Condition::of_item(Kind::RunWaits, item.run, item)).collect())
+    Ok(items
+        .into_iter()
+        .map(|item| AlertCondition::of_item(Kind::RunWaits, item.run, item))
+        .collect())
 }
 
 /// Whether more than `percent` of all people, and more than [`MASS_LEAST`], left within an hour.
-async fn mass_deprovisioning(cx: &Cx, percent: i64) -> Result<Vec<Condition>> {
+async fn mass_deprovisioning(cx: &Cx, percent: i64) -> Result<Vec<AlertCondition>> {
     let since = cx.app.clock.now() - MASS_WINDOW;
     let left = evidence::count_recent_leavers(cx, since).await?;
     if left.people <= MASS_LEAST || left.people * 100 <= left.before * percent {
@@ -324,9 +327,9 @@ async fn mass_deprovisioning(cx: &Cx, percent: i64) -> Result<Vec<Condition>> {
     let next = "See who did it (organization.leavers). If it was a mistake, deactivate the \
                 connection, put it right in the identity provider, and bring the accounts back \
                 (userReactivate, userRestore).";
-    Ok(vec![Condition {
+    Ok(vec![AlertCondition {
         count: left.people,
-        ..Condition::new(Kind::MassDeprovisioning, Urgency::Critical, message, next)
+        ..AlertCondition::new(Kind::MassDeprovisioning, Urgency::Critical, message, next)
     }])
 }
 
@@ -335,7 +338,7 @@ async fn missing_comparisons(
     cx: &Cx,
     live: &[connection::Model],
     age: Duration,
-) -> Result<Vec<Condition>> {
+) -> Result<Vec<AlertCondition>> {
     use reconciliation::Column;
     let since = cx.app.clock.now() - age;
     let old =
@@ -370,25 +373,25 @@ async fn missing_comparisons(
         let message = format!("{} {when} with what its identity provider says.", row.name);
         let next = "Compare it (reconciliationStart, or an export of the identity provider), and \
                     set a schedule (reconciliationScheduleUpdate).";
-        Some(Condition {
+        Some(AlertCondition {
             subject: row.id.to_string(),
             connection: Some(row.id),
-            ..Condition::new(Kind::ComparisonMissing, Urgency::Notice, message, next)
+            ..AlertCondition::new(Kind::ComparisonMissing, Urgency::Notice, message, next)
         })
     };
     Ok(candidates.into_iter().filter_map(condition).collect())
 }
 
-fn broken_ledger(fault: &str) -> Condition {
+fn broken_ledger(fault: &str) -> AlertCondition {
     let message = format!("The ledger does not verify: {fault}.");
     let next = "Rows were changed or removed outside of this server. Keep the database as it is, \
                 run \"rolecall audit verify\", compare with your last checkpoint, and find out who \
                 can write to the database.";
-    Condition::new(Kind::LedgerBroken, Urgency::Critical, message, next)
+    AlertCondition::new(Kind::LedgerBroken, Urgency::Critical, message, next)
 }
 
 /// Whether evidence was exported in the last day.
-async fn exports(cx: &Cx) -> Result<Vec<Condition>> {
+async fn new_exports(cx: &Cx) -> Result<Vec<AlertCondition>> {
     let which = LedgerFilter {
         actions: vec![EventKind::EvidenceExportStarted],
         since: Some(cx.app.clock.now() - EXPORT_WINDOW),
@@ -406,39 +409,40 @@ async fn exports(cx: &Cx) -> Result<Vec<Condition>> {
     );
     let next = "Make sure that it was meant to be: an export holds personal data \
                 (organization.events, EVIDENCE_EXPORT_STARTED, shows who made which).";
-    Ok(vec![Condition {
+    Ok(vec![AlertCondition {
         count,
-        ..Condition::new(Kind::ExportMade, Urgency::Notice, message, next)
+        ..AlertCondition::new(Kind::ExportMade, Urgency::Notice, message, next)
     }])
 }
 
 /// Live keys without an owner, as the one that a bootstrap makes.
-async fn keys_without_owner(cx: &Cx) -> Result<Vec<Condition>> {
+async fn keys_without_owner(cx: &Cx) -> Result<Vec<AlertCondition>> {
     let keys = api_key::list_without_owner(cx).await?;
     let condition = |key: api_key::ApiKey| {
         let message = format!("The API key {:?} (…{}) has no owner.", key.name, key.last_four);
         let next = "Issue a key with fewer permissions to each client (apiKeyIssue), and revoke \
                     this one (apiKeyRevoke), or give it an owner (apiKeyUpdate).";
-        Condition {
+        AlertCondition {
             subject: key.id.to_string(),
-            ..Condition::new(Kind::BootstrapKeyAlive, Urgency::Notice, message, next)
+            ..AlertCondition::new(Kind::BootstrapKeyAlive, Urgency::Notice, message, next)
         }
     };
     Ok(keys.into_iter().map(condition).collect())
 }
 
-async fn failing_destinations(cx: &Cx) -> Result<Vec<Condition>> {
+async fn failing_destinations(cx: &Cx) -> Result<Vec<AlertCondition>> {
     let items = action_items::destination_items(cx).await?;
     let condition =
-        |item: ActionItem| Condition::of_item(Kind::DestinationFails, item.destination, item);
+        |item: ActionItem| AlertCondition::of_item(Kind::DestinationFails, item.destination, item);
     Ok(items.into_iter().map(condition).collect())
 }
 
-async fn unreceived_departures(cx: &Cx, rule: &AlertRule) -> Result<Vec<Condition>> {
+async fn unreceived_departures(cx: &Cx, rule: &AlertRule) -> Result<Vec<AlertCondition>> {
     let age = Duration::minutes(rule.threshold.unwrap_or_default());
     let items = action_items::unreceived_items(cx, age).await?;
-    let condition =
-        |item: ActionItem| Condition::of_item(Kind::RevocationNotReceived, item.destination, item);
+    let condition = |item: ActionItem| {
+        AlertCondition::of_item(Kind::RevocationNotReceived, item.destination, item)
+    };
     Ok(items.into_iter().map(condition).collect())
 }
 
@@ -462,7 +466,7 @@ mod tests {
         assert_eq!(stage(300, 1), Some(1));
         // It is over.
         assert_eq!(stage(300, 0), None);
-        // A key for a week is not told of a month before its end, nor at once.
+        // A key for a week is not reported a month before its end, nor at once.
         assert_eq!(stage(0, 7), None);
         assert_eq!(stage(1, 6), None);
         assert_eq!(stage(6, 1), Some(1));

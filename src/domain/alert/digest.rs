@@ -16,7 +16,7 @@ const MAX_SUBJECT_LENGTH: usize = 120;
 
 /// What became due for a recipient.
 #[derive(Debug)]
-pub struct Digest<'a> {
+pub struct AlertDigest<'a> {
     organization: &'a Organization,
     server: &'a str,
     /// The most urgent first.
@@ -24,7 +24,7 @@ pub struct Digest<'a> {
     over: Vec<Alert>,
 }
 
-impl<'a> Digest<'a> {
+impl<'a> AlertDigest<'a> {
     /// What became due of `alerts` after `since`.
     pub fn new(
         organization: &'a Organization,
@@ -51,18 +51,18 @@ impl<'a> Digest<'a> {
         if self.raised.is_empty() && self.over.is_empty() && !test {
             return None;
         }
-        let lines = self.lines();
+        let lines = self.write_lines();
         Some(MailMessage {
             id: format!("{}.{}", recipient.id.simple(), through.timestamp_micros()),
             to_address: recipient.address.clone(),
             to_name: one_line(&recipient.name),
-            subject: self.subject(),
+            subject: self.write_subject(),
             text: write_text(&lines),
             html: write_html(&lines),
         })
     }
 
-    fn subject(&self) -> String {
+    fn write_subject(&self) -> String {
         let name = one_line(&self.organization.name);
         let what = match (self.raised.as_slice(), self.over.len()) {
             ([one], _) => one_line(&one.message),
@@ -79,7 +79,7 @@ impl<'a> Digest<'a> {
         format!("{cut}…")
     }
 
-    fn lines(&self) -> Vec<MailLine> {
+    fn write_lines(&self) -> Vec<MailLine> {
         let mut lines = Vec::new();
         if self.raised.is_empty() && self.over.is_empty() {
             lines.push(MailLine::Plain(

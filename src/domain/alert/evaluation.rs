@@ -14,7 +14,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::conditions::{Condition, find_conditions};
+use super::conditions::{AlertCondition, find_conditions};
 use super::{Alert, AlertKind, AlertRule, Kind, list_rules};
 use crate::context::{App, Change, Cx};
 use crate::domain::tenant::organization::is_open_condition;
@@ -189,7 +189,7 @@ fn mail_due(before: Option<&Alert>, stage: i64, now: DateTime<Utc>) -> DateTime<
 }
 
 /// Raises the alert of a condition; returns how many it raised.
-async fn raise_alert(cx: &Cx, condition: &Condition) -> Result<u64> {
+async fn raise_alert(cx: &Cx, condition: &AlertCondition) -> Result<u64> {
     cx.write(move |tx| {
         Box::pin(async move {
             let query = tx
@@ -250,7 +250,7 @@ async fn raise_alert(cx: &Cx, condition: &Condition) -> Result<u64> {
 async fn update_open(
     cx: &Cx,
     open: &Alert,
-    condition: &Condition,
+    condition: &AlertCondition,
     now: DateTime<Utc>,
 ) -> Result<()> {
     use alert::Column;
@@ -296,10 +296,10 @@ async fn resolve_alert(cx: &Cx, id: Uuid) -> Result<u64> {
                 return Ok(Change::unchanged(0));
             }
             let now = tx.now_after(Some(before.raised_at));
-            // Mail tells of the end where mail told of the beginning: an alert that comes and goes
+            // A mail reports the end if a mail reported the beginning: an alert that comes and goes
             // gets one of each a day.
-            let told = before.mail_due_at.is_some_and(|at| at >= before.raised_at);
-            let end_due_at = if told { Some(now) } else { before.end_due_at };
+            let was_mailed = before.mail_due_at.is_some_and(|at| at >= before.raised_at);
+            let end_due_at = if was_mailed { Some(now) } else { before.end_due_at };
             let row = Alert { resolved_at: Some(now), end_due_at, ..before };
             let after = json!({
                 "kind": row.kind.to_value(), "message": row.message, "raisedAt": row.raised_at,

@@ -1,4 +1,4 @@
-//! Alerts: what administrators are told of, by mail and by events, when something is wrong.
+//! Alerts: mail and events for administrators when something is wrong.
 //!
 //! [`conditions`] finds what is wrong now; most of it is what `attention` shows, from the same
 //! functions. [`evaluation`] compares it with the alerts that are raised: each begins and ends with
@@ -98,7 +98,7 @@ impl AlertKind for Kind {
             | Kind::BootstrapKeyAlive
             | Kind::DestinationFails
             | Kind::RevocationNotReceived => true,
-            // It is told of again when the end is nearer.
+            // It is reported again when the end is nearer.
             Kind::CredentialEnds => false,
             // They tell of what happened, which does not go on.
             Kind::MassDeprovisioning | Kind::ExportMade => false,
@@ -207,7 +207,7 @@ pub async fn set_rule(cx: &Cx, kind: Kind, edit: RuleEdit) -> Result<AlertRule> 
             })
         })
         .await?;
-    // What the rule finds is told at once, and not only with the next evaluation.
+    // What the rule finds is reported at once, and not only with the next evaluation.
     evaluation::evaluate_soon(cx).await?;
     Ok(rule)
 }

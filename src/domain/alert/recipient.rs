@@ -15,7 +15,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::digest::Digest;
+use super::digest::AlertDigest;
 use super::list_rules;
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
@@ -258,7 +258,7 @@ async fn claim_mail(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<Option<DueM
     let latest = alerts.iter().flat_map(|row| [row.mail_due_at, row.end_due_at]).flatten().max();
     let (app, test) = (cx.app.clone(), recipient.test_due_at.is_some());
     let organization = organization::current_organization(cx).await?;
-    let digest = Digest::new(&organization, &app.config.public_url, since, alerts);
+    let digest = AlertDigest::new(&organization, &app.config.public_url, since, alerts);
     let through = Ord::max(latest.unwrap_or(now), since);
     let message = digest.message_to(&recipient, test, through);
     let mail = |message| DueMail { message, app, recipient, through };
@@ -266,7 +266,7 @@ async fn claim_mail(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<Option<DueM
         Some(message) => Ok(Some(mail(message))),
         // All that is due is of rules that send no mail.
         None => {
-            mail(MailMessage::default()).settle(None).await?;
+            mail(MailMessage::default()).write_attempt(None).await?;
             Ok(None)
         }
     }
@@ -279,10 +279,10 @@ impl DueMail {
     /// The database's own; then the same mail may be sent again.
     pub async fn mark_sent(self) -> Result<()> {
         let now = self.app.clock.now();
-        self.settle(Some(now)).await
+        self.write_attempt(Some(now)).await
     }
 
-    async fn settle(&self, mailed_at: Option<DateTime<Utc>>) -> Result<()> {
+    async fn write_attempt(&self, mailed_at: Option<DateTime<Utc>>) -> Result<()> {
         use mail_recipient::Column;
         let test = self.recipient.test_due_at;
         mail_recipient::Entity::update_many()

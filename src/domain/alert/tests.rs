@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use entity::organization::{IntegrationMode, Model as Organization};
 use uuid::Uuid;
 
-use super::digest::{Digest, MAX_NAMED};
+use super::digest::{AlertDigest, MAX_NAMED};
 use super::recipient::MailRecipient;
 use super::{Alert, Kind, Urgency};
 
@@ -79,7 +79,7 @@ fn digest_names_at_most_ten_alerts() {
     alerts.push(raised("the ledger does not verify", Urgency::Critical));
     alerts.extend((0..8).map(|n| over(&format!("run {n} waits"))));
     let organization = organization("Acme");
-    let digest = Digest::new(&organization, "https://id.example.com", moment(), alerts);
+    let digest = AlertDigest::new(&organization, "https://id.example.com", moment(), alerts);
     let mail = digest.message_to(&recipient(), false, moment()).unwrap();
     assert_eq!(mail.subject, "[Acme] 9 alerts");
     let named = mail.text.matches("silent").count()
@@ -96,7 +96,7 @@ fn digest_names_at_most_ten_alerts() {
 fn names_are_text_in_every_form() {
     let organization = organization("Acme\r\nBcc: eve@example.org <b>");
     let alerts = vec![raised("<script>alert(1)</script>\r\nX: y & \"z\"", Urgency::Notice)];
-    let digest = Digest::new(&organization, "https://id.example.com", moment(), alerts);
+    let digest = AlertDigest::new(&organization, "https://id.example.com", moment(), alerts);
     let mail = digest.message_to(&recipient(), false, moment()).unwrap();
     assert!(!mail.subject.chars().any(char::is_control), "{:?}", mail.subject);
     assert!(mail.subject.chars().count() <= 120);
@@ -109,11 +109,12 @@ fn nothing_due_is_no_mail() {
     let organization = organization("Acme");
     let mut known = raised("old", Urgency::Notice);
     known.mail_due_at = Some(moment());
-    let digest = Digest::new(&organization, "https://id.example.com", moment(), vec![known]);
+    let digest = AlertDigest::new(&organization, "https://id.example.com", moment(), vec![known]);
     assert_eq!(digest.message_to(&recipient(), false, moment()), None);
     let test = digest.message_to(&recipient(), true, moment()).unwrap();
     assert!(test.text.contains("This is a test"), "{}", test.text);
-    let digest = Digest::new(&organization, "https://id.example.com", moment(), vec![over("gone")]);
+    let digest =
+        AlertDigest::new(&organization, "https://id.example.com", moment(), vec![over("gone")]);
     let mail = digest.message_to(&recipient(), false, moment()).unwrap();
     assert_eq!(mail.subject, "[Acme] 1 alert is over");
 }

@@ -102,7 +102,7 @@ fn kinds_list(kinds: &[EventKind]) -> String {
 impl LedgerFilter {
     /// ` AND …`: the conditions on the row `e` but for those that the reads of a list are divided
     /// by. Values are bound to `sql`.
-    fn conditions(&self, with_actions: bool, sql: &mut SqlBuilder) -> String {
+    fn write_conditions(&self, with_actions: bool, sql: &mut SqlBuilder) -> String {
         let mut text = String::new();
         let mut add = |condition: String| {
             text.push_str(" AND ");
@@ -173,7 +173,7 @@ impl LedgerFilter {
     }
 
     /// The index that finds the fewest rows.
-    fn index(&self) -> ListIndex {
+    fn narrowest_index(&self) -> ListIndex {
         if self.subject.is_some() || self.request.is_some() {
             ListIndex::Other
         } else if self.actor.is_some() {
@@ -342,7 +342,7 @@ fn latest_rows(
     let places = match reads {
         None => format!(
             "SELECT e.pos FROM event e WHERE e.organization_id = $1{}{conditions} {end}",
-            index_condition(which.index())
+            index_condition(which.narrowest_index())
         ),
         Some(reads) => format!(
             "SELECT pos FROM ({}) AS each_read ORDER BY pos DESC LIMIT {MAX_NAMED_EVENTS}",
@@ -370,7 +370,7 @@ pub async fn list_events(
     let mut sql = cx.sql([]);
     let reads = divide_reads(cx, which, &mut sql).await?;
     let by_action = reads.is_some() && which.concerns.is_none();
-    let conditions = which.conditions(!by_action, &mut sql);
+    let conditions = which.write_conditions(!by_action, &mut sql);
     let bounds = paging::keyset_bounds("e.pos", keyset, &mut sql);
     let direction = paging::keyset_direction(keyset);
     let end = format!("ORDER BY e.pos {direction} LIMIT {}", keyset.limit + 1);
@@ -382,7 +382,7 @@ pub async fn list_events(
             rows_at_places(cx.backend(), &places)
         }
         (None, None) => {
-            let index = index_condition(which.index());
+            let index = index_condition(which.narrowest_index());
             format!("event_sealed e WHERE e.organization_id = $1{index}{conditions}{bounds}")
         }
         (None, Some(reads)) => {
@@ -408,7 +408,7 @@ pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
         Some(_) => divide_reads(cx, which, &mut sql).await?,
         None => None,
     };
-    let conditions = which.conditions(true, &mut sql);
+    let conditions = which.write_conditions(true, &mut sql);
     let name = which.name_condition(cx.backend(), &mut sql);
     match (name, reads) {
         (Some(name), reads) => {
@@ -417,7 +417,7 @@ pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
         }
         (None, None) => sql.push(&format!(
             "SELECT count(*) AS total FROM event e WHERE e.organization_id = $1{}{conditions}",
-            index_condition(which.index())
+            index_condition(which.narrowest_index())
         )),
         (None, Some(reads)) => {
             let each = |read: &LedgerRead| {
@@ -448,7 +448,7 @@ pub(super) async fn list_chained(
         Some(_) => divide_reads(cx, which, &mut sql).await?,
         None => None,
     };
-    let conditions = which.conditions(true, &mut sql);
+    let conditions = which.write_conditions(true, &mut sql);
     let story = reads.map_or_else(String::new, |reads| {
         let each = |read: &LedgerRead| read.to_sql(cx.backend(), "");
         let all = reads.iter().map(each).collect::<Vec<_>>().join(" UNION ");

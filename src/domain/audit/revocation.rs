@@ -183,7 +183,8 @@ pub struct UnreceivedDepartures {
     pub first_at: DateTime<Utc>,
 }
 
-/// The destinations that have not taken that accounts left, and were told of it before `since`.
+/// The destinations that have not accepted an event about accounts that left, and were first sent
+/// it before `since`.
 pub(in crate::domain) async fn list_unreceived(
     cx: &Cx,
     since: DateTime<Utc>,

@@ -79,25 +79,11 @@ async fn mark_connection_deleted(
                 check_owns_nothing(tx, id).await?;
             }
             let now = tx.now_after(Some(before.updated_at));
-            let tokens = scim_token::Entity::update_many()
-                .col_expr(scim_token::Column::RevokedAt, Expr::value(now))
-                .filter(scim_token::Column::OrganizationId.eq(tx.organization()))
-                .filter(scim_token::Column::ConnectionId.eq(id))
-                .filter(scim_token::Column::Purpose.eq(TokenPurpose::IdentityProvider))
-                .filter(scim_token::Column::RevokedAt.is_null())
-                .exec(&tx.db)
-                .await?;
+            let tokens = revoke_tokens(tx, id, now).await?;
             let waiting = "connection_id = $4 AND group_id IS NULL";
             let waiting =
                 interval::close_where(tx, IntervalTable::RoleMapping, waiting, id, now).await?;
-            let proposals = adoption_proposal::Entity::update_many()
-                .col_expr(adoption_proposal::Column::State, Expr::value("DISMISSED"))
-                .col_expr(adoption_proposal::Column::DecidedAt, Expr::value(now))
-                .filter(adoption_proposal::Column::OrganizationId.eq(tx.organization()))
-                .filter(adoption_proposal::Column::ConnectionId.eq(id))
-                .filter(adoption_proposal::Column::State.eq("PENDING"))
-                .exec(&tx.db)
-                .await?;
+            let proposals = dismiss_proposals(tx, id, now).await?;
             pull_source::end_schedule(tx, id).await?;
             let failures = review::dismiss_failures_of_connection(tx, id, now).await?;
             let findings = reconcile::close_findings_of_connection(tx, id, now).await?;
@@ -108,15 +94,15 @@ async fn mark_connection_deleted(
                 deleted_at: Some(now),
                 ..before
             };
-            let mut told = json!({
-                "name": after.name, "tokensRevoked": tokens.rows_affected,
+            let mut details = json!({
+                "name": after.name, "tokensRevoked": tokens,
                 "mappingsRemoved": waiting,
-                "proposalsDismissed": proposals.rows_affected, "failuresDismissed": failures,
+                "proposalsDismissed": proposals, "failuresDismissed": failures,
                 "findingsClosed": findings,
             });
             if claimed > 0 {
                 let what = if leave_behind { "membershipsKept" } else { "membershipsEnded" };
-                told[what] = claimed.into();
+                details[what] = claimed.into();
             }
             crate::domain::save_row::<connection::Entity, connection::ActiveModel>(tx, after)
                 .await?;
@@ -125,7 +111,7 @@ async fn mark_connection_deleted(
                 subject: EventSubject { kind: "connection", id },
                 connection: Some(id),
                 at: now,
-                before: Some(told),
+                before: Some(details),
                 after: None,
                 population: 0,
                 name: None,
@@ -134,6 +120,32 @@ async fn mark_connection_deleted(
         })
     })
     .await
+}
+
+/// Revokes the tokens of the identity provider; returns how many were live.
+async fn revoke_tokens(tx: &Tx<'_>, id: Uuid, now: DateTime<Utc>) -> Result<u64> {
+    let tokens = scim_token::Entity::update_many()
+        .col_expr(scim_token::Column::RevokedAt, Expr::value(now))
+        .filter(scim_token::Column::OrganizationId.eq(tx.organization()))
+        .filter(scim_token::Column::ConnectionId.eq(id))
+        .filter(scim_token::Column::Purpose.eq(TokenPurpose::IdentityProvider))
+        .filter(scim_token::Column::RevokedAt.is_null())
+        .exec(&tx.db)
+        .await?;
+    Ok(tokens.rows_affected)
+}
+
+/// Dismisses the pending proposals to adopt accounts; returns how many there were.
+async fn dismiss_proposals(tx: &Tx<'_>, id: Uuid, now: DateTime<Utc>) -> Result<u64> {
+    let proposals = adoption_proposal::Entity::update_many()
+        .col_expr(adoption_proposal::Column::State, Expr::value("DISMISSED"))
+        .col_expr(adoption_proposal::Column::DecidedAt, Expr::value(now))
+        .filter(adoption_proposal::Column::OrganizationId.eq(tx.organization()))
+        .filter(adoption_proposal::Column::ConnectionId.eq(id))
+        .filter(adoption_proposal::Column::State.eq("PENDING"))
+        .exec(&tx.db)
+        .await?;
+    Ok(proposals.rows_affected)
 }
 
 /// Settles the memberships that sign-ins of a connection made, and that no sign-in says any more.

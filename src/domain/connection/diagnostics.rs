@@ -17,7 +17,7 @@ use crate::domain::paging::order::OrderBy;
 use crate::domain::sync;
 use crate::domain::sync::State;
 use crate::domain::tenant::organization;
-use crate::domain::tenant::organization::InboundAvailability;
+use crate::domain::tenant::organization::{InboundAvailability, Organization};
 use crate::error::Result;
 
 /// The checks, in this order.
@@ -75,6 +75,52 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     let found = connection::get_connection(cx, id).await?;
     let organization = organization::current_organization(cx).await?;
     let now = cx.app.clock.now();
+    let mut steps = diagnose_settings(cx, &found, &organization);
+    if found.kind == ConnectionKind::ScimPull {
+        steps.push(diagnose_source_runs(cx, &found).await?);
+        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles: Vec::new() });
+    }
+    if found.kind == ConnectionKind::Assertion {
+        let next = format!(
+            "test the identity provider (assertionSourceTest), and let the application send what \
+             it gets at a sign-in to {}/assertions/{}",
+            cx.app.config.public_url, organization.slug
+        );
+        steps.push(contact_step(
+            found.last_contact_at,
+            "the last sign-in was handed over at",
+            "no sign-in was handed over yet",
+            next,
+        ));
+        let (step, troubles) = diagnose_troubles(cx, id, now).await?;
+        steps.push(step);
+        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles });
+    }
+    let (step, ends) = diagnose_tokens(cx, id, now).await?;
+    steps.push(step);
+    let next = format!(
+        "paste {} and a token into the identity provider and test the connection there; see \
+         docs/connect",
+        organization::base_url(&cx.app, &organization.slug)
+    );
+    steps.push(contact_step(
+        found.last_contact_at,
+        "the identity provider sent its last request at",
+        "the identity provider has not sent a request yet",
+        next,
+    ));
+    let (step, troubles) = diagnose_troubles(cx, id, now).await?;
+    steps.push(step);
+    let token_expires_at = ends.filter(|end| *end != NEVER_EXPIRES);
+    Ok(ConnectionDiagnosis { steps, token_expires_at, troubles })
+}
+
+/// Whether the operator, the organization and the connection let it work.
+fn diagnose_settings(
+    cx: &Cx,
+    found: &Connection,
+    organization: &Organization,
+) -> Vec<DiagnosticStep> {
     let availability = match found.kind {
         // Sign-ins do not need SCIM, but what the operator turned off is off.
         ConnectionKind::Assertion => InboundAvailability::of(
@@ -82,10 +128,10 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
             IntegrationMode::Scim,
             organization.provisioning_released,
         ),
-        _ => InboundAvailability::of_organization(&cx.app, &organization),
+        _ => InboundAvailability::of_organization(&cx.app, organization),
     };
     let availability = availability.remedy();
-    let mut steps = vec![
+    vec![
         diagnostic_step(
             DiagnosticCheck::Available,
             availability.is_none(),
@@ -107,34 +153,15 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
             "the connection is deactivated, and its requests are refused",
             "activate it: connectionActivate",
         ),
-    ];
-    if found.kind == ConnectionKind::ScimPull {
-        steps.push(diagnose_source_runs(cx, &found).await?);
-        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles: Vec::new() });
-    }
-    if found.kind == ConnectionKind::Assertion {
-        steps.push(match found.last_contact_at {
-            Some(at) => DiagnosticStep {
-                check: DiagnosticCheck::Heard,
-                ok: true,
-                finding: format!("the last sign-in was handed over at {}", at.to_rfc3339()),
-                next: None,
-            },
-            None => DiagnosticStep {
-                check: DiagnosticCheck::Heard,
-                ok: false,
-                finding: "no sign-in was handed over yet".into(),
-                next: Some(format!(
-                    "test the identity provider (assertionSourceTest), and let the application \
-                     send what it gets at a sign-in to {}/assertions/{}",
-                    cx.app.config.public_url, organization.slug
-                )),
-            },
-        });
-        let (step, troubles) = diagnose_troubles(cx, id, now).await?;
-        steps.push(step);
-        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles });
-    }
+    ]
+}
+
+/// Whether a live token exists, and when the last one ends.
+async fn diagnose_tokens(
+    cx: &Cx,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(DiagnosticStep, Option<DateTime<Utc>>)> {
     let tokens = scim_token::tokens_of_connections(cx, &[id]).await?;
     let ends = tokens.iter().filter(|token| scim_token::is_live(token, now)).map(|token| {
         let ends = [token.expires_at, token.retires_at].into_iter().flatten().min();
@@ -155,34 +182,28 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
         ),
         Some(end) => (format!("a token is live until {}", end.to_rfc3339()), None),
     };
-    steps.push(DiagnosticStep {
+    let step = DiagnosticStep {
         check: DiagnosticCheck::Token,
         ok: ends.is_some(),
         finding,
         next: next.map(Into::into),
-    });
-    steps.push(match found.last_contact_at {
-        Some(at) => DiagnosticStep {
-            check: DiagnosticCheck::Heard,
-            ok: true,
-            finding: format!("the identity provider sent its last request at {}", at.to_rfc3339()),
-            next: None,
-        },
-        None => DiagnosticStep {
-            check: DiagnosticCheck::Heard,
-            ok: false,
-            finding: "the identity provider has not sent a request yet".into(),
-            next: Some(format!(
-                "paste {} and a token into the identity provider and test the connection there; \
-                 see docs/connect",
-                organization::base_url(&cx.app, &organization.slug)
-            )),
-        },
-    });
-    let (step, troubles) = diagnose_troubles(cx, id, now).await?;
-    steps.push(step);
-    let token_expires_at = ends.filter(|end| *end != NEVER_EXPIRES);
-    Ok(ConnectionDiagnosis { steps, token_expires_at, troubles })
+    };
+    Ok((step, ends))
+}
+
+/// Whether the other side was heard, and what to do if it never was.
+fn contact_step(
+    last_contact_at: Option<DateTime<Utc>>,
+    heard: &str,
+    silent: &str,
+    next: String,
+) -> DiagnosticStep {
+    let (finding, next) = match last_contact_at {
+        Some(at) => (format!("{heard} {}", at.to_rfc3339()), None),
+        None => (silent.to_owned(), Some(next)),
+    };
+    let ok = last_contact_at.is_some();
+    DiagnosticStep { check: DiagnosticCheck::Heard, ok, finding, next }
 }
 
 /// What failed in the last day.

@@ -43,6 +43,28 @@ pub struct PullSourceSettings {
 }
 
 impl PullSourceSettings {
+    /// The row of a source that was never read.
+    fn to_source(&self, organization: Uuid, connection: Uuid) -> PullSource {
+        PullSource {
+            organization_id: organization,
+            connection_id: connection,
+            base_url: self.base_url.trim().trim_end_matches('/').to_owned(),
+            auth: self.auth,
+            token_url: self.token_url.clone(),
+            client_id: self.client_id.clone(),
+            scope: self.scope.clone(),
+            page_size: self.page_size,
+            user_filter: self.user_filter.clone(),
+            interval_minutes: self.interval_minutes,
+            incremental_minutes: self.incremental_minutes,
+            shrink_percent: self.shrink_percent,
+            lists_members: false,
+            next_run_at: None,
+            next_incremental_at: None,
+            complete_at: None,
+        }
+    }
+
     /// Refuses settings that cannot be those of a source.
     ///
     /// # Errors
@@ -63,9 +85,10 @@ impl PullSourceSettings {
         match self.auth {
             Auth::ClientCredentials => {
                 let url = self.token_url.as_deref();
-                let url = url.ok_or_else(|| required("tokenUrl"));
+                let url = url.ok_or_else(|| required_error("tokenUrl"));
                 mistakes.collect(url.and_then(|url| check_address("tokenUrl", url)));
-                mistakes.collect(self.client_id.as_deref().ok_or_else(|| required("clientId")));
+                mistakes
+                    .collect(self.client_id.as_deref().ok_or_else(|| required_error("clientId")));
             }
             Auth::Bearer
                 if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() =>
@@ -100,7 +123,7 @@ impl PullSourceSettings {
     }
 }
 
-fn required(field: &'static str) -> Error {
+fn required_error(field: &'static str) -> Error {
     Error::broken(Rule::Required, field, "is required")
 }
 
@@ -124,21 +147,24 @@ pub struct PullSourceEdit {
 impl PullSourceEdit {
     /// The settings of a source after this edit.
     fn apply_to(&self, known: &PullSource) -> PullSourceSettings {
-        fn or<T: Clone>(given: &Option<T>, known: &T) -> T {
+        fn given_or_known<T: Clone>(given: &Option<T>, known: &T) -> T {
             given.as_ref().unwrap_or(known).clone()
         }
         PullSourceSettings {
-            base_url: or(&self.base_url, &known.base_url),
-            auth: or(&self.auth, &known.auth),
-            token_url: or(&self.token_url, &known.token_url),
-            client_id: or(&self.client_id, &known.client_id),
-            scope: or(&self.scope, &known.scope),
+            base_url: given_or_known(&self.base_url, &known.base_url),
+            auth: given_or_known(&self.auth, &known.auth),
+            token_url: given_or_known(&self.token_url, &known.token_url),
+            client_id: given_or_known(&self.client_id, &known.client_id),
+            scope: given_or_known(&self.scope, &known.scope),
             secret: self.secret.clone(),
-            page_size: or(&self.page_size, &known.page_size),
-            user_filter: or(&self.user_filter, &known.user_filter),
-            interval_minutes: or(&self.interval_minutes, &known.interval_minutes),
-            incremental_minutes: or(&self.incremental_minutes, &known.incremental_minutes),
-            shrink_percent: or(&self.shrink_percent, &known.shrink_percent),
+            page_size: given_or_known(&self.page_size, &known.page_size),
+            user_filter: given_or_known(&self.user_filter, &known.user_filter),
+            interval_minutes: given_or_known(&self.interval_minutes, &known.interval_minutes),
+            incremental_minutes: given_or_known(
+                &self.incremental_minutes,
+                &known.incremental_minutes,
+            ),
+            shrink_percent: given_or_known(&self.shrink_percent, &known.shrink_percent),
         }
     }
 }
@@ -170,6 +196,44 @@ fn reads_no_source() -> Error {
     Error::invalid("pull", "this connection does not read a source: make another one that does")
 }
 
+/// Whether two settings send the secret to the same address. It goes only to the address that it
+/// was given for: an administrator who may change the address must not learn the secret.
+fn send_secret_alike(one: &PullSource, other: &PullSource) -> bool {
+    (&one.base_url, one.auth, &one.token_url) == (&other.base_url, other.auth, &other.token_url)
+}
+
+/// Whether two settings read the same people, with the same credentials.
+fn read_alike(one: &PullSource, other: &PullSource) -> bool {
+    send_secret_alike(one, other)
+        && (&one.client_id, &one.scope, &one.user_filter)
+            == (&other.client_id, &other.scope, &other.user_filter)
+}
+
+/// Keeps of a known source what its new settings leave valid.
+///
+/// # Errors
+/// [`Error::Invalid`] if the kept secret would go to another address.
+fn keep_progress(source: &mut PullSource, known: &PullSource, gives_secret: bool) -> Result<()> {
+    let same = send_secret_alike(known, source);
+    if !same && !gives_secret {
+        return Err(Error::broken(
+            Rule::Required,
+            "secret",
+            "give it again when it is to go to another address",
+        ));
+    }
+    if same && known.user_filter == source.user_filter {
+        (source.lists_members, source.complete_at) = (known.lists_members, known.complete_at);
+    }
+    if known.interval_minutes == source.interval_minutes {
+        source.next_run_at = known.next_run_at;
+    }
+    if known.incremental_minutes == source.incremental_minutes {
+        source.next_incremental_at = known.next_incremental_at;
+    }
+    Ok(())
+}
+
 /// Writes `settings` as the source of a connection. Sets the sealed secret in `row`, which the
 /// caller writes. Returns whether the source's row has changed.
 ///
@@ -189,55 +253,15 @@ pub(in crate::domain) async fn write_source(
         tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
     // Locked, because a worker may move its schedule at this moment.
     let known = crate::domain::lock_row(tx, known).await?;
-    // A secret goes only to the address that it was given for: an administrator who may change the
-    // address must not learn the secret.
-    let goes_to =
-        |source: &PullSource| (source.base_url.clone(), source.auth, source.token_url.clone());
-    let mut source = PullSource {
-        organization_id: tx.organization(),
-        connection_id: row.id,
-        base_url: settings.base_url.trim().trim_end_matches('/').to_owned(),
-        auth: settings.auth,
-        token_url: settings.token_url.clone(),
-        client_id: settings.client_id.clone(),
-        scope: settings.scope.clone(),
-        page_size: settings.page_size,
-        user_filter: settings.user_filter.clone(),
-        interval_minutes: settings.interval_minutes,
-        incremental_minutes: settings.incremental_minutes,
-        shrink_percent: settings.shrink_percent,
-        lists_members: false,
-        next_run_at: None,
-        next_incremental_at: None,
-        complete_at: None,
-    };
-    let reads = |source: &PullSource| {
-        let asks_for = source.user_filter.clone();
-        (goes_to(source), source.client_id.clone(), source.scope.clone(), asks_for)
-    };
-    if settings.secret.is_some() || known.as_ref().map(reads) != Some(reads(&source)) {
+    let mut source = settings.to_source(tx.organization(), row.id);
+    if settings.secret.is_some() || !known.as_ref().is_some_and(|known| read_alike(known, &source))
+    {
         giving::check_directory_source(cx, tx, row.id).await?;
     }
-    if let Some(known) = &known {
-        let same = goes_to(known) == goes_to(&source);
-        if !same && settings.secret.is_none() {
-            return Err(Error::broken(
-                Rule::Required,
-                "secret",
-                "give it again when it is to go to another address",
-            ));
-        }
-        if same && known.user_filter == source.user_filter {
-            (source.lists_members, source.complete_at) = (known.lists_members, known.complete_at);
-        }
-        if known.interval_minutes == source.interval_minutes {
-            source.next_run_at = known.next_run_at;
-        }
-        if known.incremental_minutes == source.incremental_minutes {
-            source.next_incremental_at = known.next_incremental_at;
-        }
-    } else if settings.secret.is_none() {
-        return Err(required("secret"));
+    match &known {
+        Some(known) => keep_progress(&mut source, known, settings.secret.is_some())?,
+        None if settings.secret.is_none() => return Err(required_error("secret")),
+        None => {}
     }
     let now = tx.now_after(None);
     source.next_run_at = source.next_run_at.or(next_scheduled_run(now, source.interval_minutes));

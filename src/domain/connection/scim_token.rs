@@ -218,22 +218,7 @@ pub async fn rotate_tokens(
                 check_is_push(tx, connection).await?;
                 let now = tx.now_after(None);
                 let end = now + overlap.unwrap_or_default();
-                let old = filter_live_tokens(tx.find(), now)
-                    .filter(scim_token::Column::ConnectionId.eq(connection))
-                    .order_by_desc(scim_token::Column::Id)
-                    .all(&tx.db)
-                    .await?;
-                scim_token::Entity::update_many()
-                    .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
-                    .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
-                    .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
-                    .filter(
-                        scim_token::Column::RetiresAt
-                            .is_null()
-                            .or(scim_token::Column::RetiresAt.gt(end)),
-                    )
-                    .exec(&tx.db)
-                    .await?;
+                let old = retire_live_tokens(tx, connection, now, end).await?;
                 if end > now {
                     check_token_limit(tx, connection, now).await?;
                 }
@@ -245,20 +230,7 @@ pub async fn rotate_tokens(
                 let new = NewToken { secret: presented.to_owned(), scopes: given, expires_at };
                 let issuer = TokenIssuer::of_actor(cx);
                 let token = insert_token(tx, connection, &new, issuer, now).await?;
-                let before = json!({
-                    "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>(),
-                });
-                let after = json!({
-                    "connectionId": connection, "lastFour": token.last_four,
-                    "oldTokensRetireAt": end,
-                });
-                let entry = token_event(
-                    EventKind::ScimTokenRotated,
-                    &token,
-                    now,
-                    Some(before),
-                    Some(after),
-                );
+                let entry = rotation_event(&token, &old, end, now);
                 let retired = old.into_iter().map(|token| Token {
                     retires_at: Some(
                         token.retires_at.map_or(end, |known| std::cmp::min(known, end)),
@@ -275,6 +247,45 @@ pub async fn rotate_tokens(
     });
     let old_work_until = end.max().filter(|end| *end > token.created_at);
     Ok(TokenRotation { issued: IssuedScimToken { token, secret }, retired, old_work_until })
+}
+
+/// Ends the live tokens of a connection at `end`, or before if they end before; returns them as
+/// they were, the newest first.
+async fn retire_live_tokens(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    now: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> Result<Vec<Token>> {
+    let old = filter_live_tokens(tx.find(), now)
+        .filter(scim_token::Column::ConnectionId.eq(connection))
+        .order_by_desc(scim_token::Column::Id)
+        .all(&tx.db)
+        .await?;
+    scim_token::Entity::update_many()
+        .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
+        .filter(scim_token::Column::OrganizationId.eq(tx.organization()))
+        .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
+        .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
+        .exec(&tx.db)
+        .await?;
+    Ok(old)
+}
+
+fn rotation_event(
+    token: &Token,
+    old: &[Token],
+    end: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> NewEvent {
+    let before = json!({
+        "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>(),
+    });
+    let after = json!({
+        "connectionId": token.connection_id, "lastFour": token.last_four,
+        "oldTokensRetireAt": end,
+    });
+    token_event(EventKind::ScimTokenRotated, token, now, Some(before), Some(after))
 }
 
 /// Refuses an end of a token that has passed.

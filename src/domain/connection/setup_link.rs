@@ -337,7 +337,12 @@ pub(super) struct FoundLink {
 }
 
 impl FoundLink {
-    pub async fn find(
+    /// The link of `secret`, by [`SELECT_LINK`] or [`SELECT_SESSION`].
+    ///
+    /// # Errors
+    /// [`SetupRefused`] for an unknown secret and a suspended organization. Whether the link still
+    /// can be opened is not looked at.
+    pub async fn find_by_secret(
         app: &App,
         statement: &'static str,
         secret: &str,
@@ -362,7 +367,7 @@ pub async fn open_link(
     secret: &str,
     request_id: Uuid,
 ) -> Result<SetupOpening, SetupRefused> {
-    let found = FoundLink::find(app, SELECT_LINK, secret).await?;
+    let found = FoundLink::find_by_secret(app, SELECT_LINK, secret).await?;
     let organization_id = found.organization_id;
     let cx = Cx::new(app.clone(), Actor::System, organization_id, request_id)
         .with_reason(Some(ISSUE_REASON.into()));
@@ -370,7 +375,7 @@ pub async fn open_link(
     super::check_scim_available(&cx).await?;
     let new_token = NewToken::with_all_scopes()?;
     let session = vault::new_secret(SESSION_PREFIX)?;
-    let opening = Opening {
+    let opening = LinkOpening {
         cx: &cx,
         link: found.link_id,
         connection: found.connection_id,
@@ -378,9 +383,9 @@ pub async fn open_link(
         session_hash: vault::hash_secret(&session),
     };
     let opening = &opening;
-    let opened = cx.write(move |tx| Box::pin(opening.write(tx))).await;
+    let opened = cx.write(move |tx| Box::pin(opening.write_opening(tx))).await;
     let opened = opened.map_err(|error| SetupRefused::of_write(error, organization_id))?;
-    let Opened { link, connection, issued, session_ends_at } = opened;
+    let WrittenOpening { link, connection, issued, session_ends_at } = opened;
     let token = match (&issued, link.scim_token_id) {
         (None, Some(id)) => scim_token::tokens_by_ids(&cx, &[id]).await?.into_iter().next(),
         _ => issued.clone(),
@@ -398,7 +403,7 @@ pub async fn open_link(
 }
 
 /// An opening to write.
-struct Opening<'a> {
+struct LinkOpening<'a> {
     cx: &'a Cx,
     link: Uuid,
     connection: Uuid,
@@ -407,15 +412,15 @@ struct Opening<'a> {
 }
 
 /// What an opening wrote.
-struct Opened {
+struct WrittenOpening {
     link: SetupLink,
     connection: Connection,
     issued: Option<Token>,
     session_ends_at: DateTime<Utc>,
 }
 
-impl Opening<'_> {
-    async fn write(&self, tx: &Tx<'_>) -> Result<Change<Opened>> {
+impl LinkOpening<'_> {
+    async fn write_opening(&self, tx: &Tx<'_>) -> Result<Change<WrittenOpening>> {
         let connection = super::lock_live_connection(tx, self.connection).await?;
         let mut link = lock_link(tx, self.link).await?;
         let now = tx.now_after(Some(link.last_opened_at.unwrap_or(link.created_at)));
@@ -443,7 +448,7 @@ impl Opening<'_> {
         });
         let opened = link_event(EventKind::SetupLinkRedeemed, &link, now, after);
         let (issued, token_event) = issued.unzip();
-        let value = Opened { link, connection, issued, session_ends_at };
+        let value = WrittenOpening { link, connection, issued, session_ends_at };
         Ok(match token_event {
             None => Change::recorded(value, opened),
             Some(entry) => Change::recorded(value, entry).followed_by(vec![DerivedChange {

@@ -64,7 +64,7 @@ pub async fn read_progress(
     session: &str,
     request_id: Uuid,
 ) -> Result<SetupProgress, SetupRefused> {
-    let found = FoundLink::find(app, SELECT_SESSION, session).await?;
+    let found = FoundLink::find_by_secret(app, SELECT_SESSION, session).await?;
     let organization_id = found.organization_id;
     let ended = SetupRefused::Ended(organization_id);
     let now = app.clock.now();

@@ -223,13 +223,13 @@ async fn propose_adoption(
             if inserted == 0 {
                 return Ok(Change::unchanged(false));
             }
-            let told = json!({
+            let details = json!({
                 "proposalId": row.id, "connectionId": owner,
                 "cause": sea_orm::ActiveEnum::to_value(&cause),
             });
             Ok(Change::recorded(
                 true,
-                proposal_event(EventKind::UserAdoptionProposed, &row, now, None, told),
+                proposal_event(EventKind::UserAdoptionProposed, &row, now, None, details),
             ))
         })
     });
@@ -345,11 +345,12 @@ pub async fn dismiss_proposal(cx: &Cx, id: Uuid, reason: Option<&str>) -> Result
                 }
             }
             let now = tx.now_after(Some(proposal.last_at));
-            let told = json!({ "proposalId": id, "reason": reason });
+            let details = json!({ "proposalId": id, "reason": reason });
             let decided =
                 decide_proposal(tx, proposal, ProposalState::Dismissed, reason.clone(), now)
                     .await?;
-            let entry = proposal_event(EventKind::UserAdoptionDismissed, &decided, now, None, told);
+            let entry =
+                proposal_event(EventKind::UserAdoptionDismissed, &decided, now, None, details);
             Ok(Change::recorded(decided, entry))
         })
     })

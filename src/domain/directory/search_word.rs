@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::context::{Cx, Tx};
-use crate::domain::paging::selection::{Narrowing, by_word_condition, word_range, word_table};
+use crate::domain::paging::selection::{RowNarrowing, by_word_condition, word_range, word_table};
 use crate::error::{Error, Result};
 use crate::identity::document;
 use crate::identity::schema::ENTERPRISE_SCHEMA;
@@ -145,7 +145,7 @@ pub(in crate::domain) async fn narrow_by_search(
     table: &str,
     search: &str,
     all: bool,
-) -> Result<Option<Vec<Narrowing>>> {
+) -> Result<Option<Vec<RowNarrowing>>> {
     if search.chars().count() > MAX_SEARCH_LENGTH {
         let why = format!("must have at most {MAX_SEARCH_LENGTH} characters");
         return Err(Error::invalid("search", why));
@@ -176,7 +176,7 @@ pub(in crate::domain) async fn narrow_by_search(
     let narrow = words
         .into_iter()
         .enumerate()
-        .map(|(place, prefix)| Narrowing::Word { prefix, rare: Some(place) == rarest });
+        .map(|(place, prefix)| RowNarrowing::Word { prefix, rare: Some(place) == rarest });
     Ok(Some(narrow.collect()))
 }
 

@@ -26,7 +26,7 @@ use crate::domain::audit::event;
 use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::paging::live_index::LiveIndex;
 use crate::domain::paging::order::OrderBy;
-use crate::domain::paging::selection::Selection;
+use crate::domain::paging::selection::RowSelection;
 use crate::error::Result;
 use crate::identity::filter::{AttrPath, Filter};
 use crate::identity::schema::ResourceType;
@@ -119,6 +119,8 @@ pub struct ListCursor {
     pub total: Option<u64>,
 }
 
+/// Where the page of a cursor is: at the beginning, after or before the row of an id, or, where the
+/// rows are sorted, from the row of a number on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorPlace {
     Beginning,
@@ -212,13 +214,13 @@ async fn numbered_page<M: FromQueryResult>(
 ) -> Result<FoundPage<M>> {
     let mut sql = cx.sql([]);
     let filter = query.filter.as_ref();
-    let from = matching_clause(cx, table, ty, Selection::by_filter(filter), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, RowSelection::by_filter(filter), true, &mut sql)?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
             format!("{} {direction}, r.id", filter_sql::compile_order(path, ty, cx.backend())?)
         }
-        None => id_order(cx, Selection::by_filter(query.filter.as_ref())).into(),
+        None => id_order(cx, RowSelection::by_filter(query.filter.as_ref())).into(),
     };
     let mut rows = Vec::new();
     if query.limit > 0 {
@@ -255,7 +257,9 @@ async fn numbered_page<M: FromQueryResult>(
     let total = match total {
         Some(total) => total,
         None if ends => offset + seen,
-        None => count_matching(cx, table, ty, Selection::by_filter(query.filter.as_ref())).await?,
+        None => {
+            count_matching(cx, table, ty, RowSelection::by_filter(query.filter.as_ref())).await?
+        }
     };
     Ok(FoundPage { rows, total, next: None, previous: None })
 }
@@ -270,7 +274,7 @@ async fn page_from_nearer_end<M: FromQueryResult>(
     limit: u64,
 ) -> Result<FoundPage<M>> {
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, Selection::default(), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, RowSelection::default(), true, &mut sql)?;
     let owners = cx.confined_to().map_or(SubjectOwners::Any, SubjectOwners::Connection);
     let total = event::population_of(cx.backend(), table.name, owners, &mut sql);
     let skip = sql.bind(offset as i64);
@@ -318,13 +322,15 @@ async fn cursor_page<M: FromQueryResult>(
     };
     let wanted =
         Keyset { after, before, limit: query.limit, backward: before.is_some(), descending: false };
-    let selection = Selection::by_filter(query.filter.as_ref());
+    let selection = RowSelection::by_filter(query.filter.as_ref());
     let slice = keyset_page(cx, table, ty, selection, &wanted).await?;
     let whole = !slice.has_previous && !slice.has_next;
     let total = match total {
         Some(total) => total,
         None if whole => slice.rows.len() as u64,
-        None => count_matching(cx, table, ty, Selection::by_filter(query.filter.as_ref())).await?,
+        None => {
+            count_matching(cx, table, ty, RowSelection::by_filter(query.filter.as_ref())).await?
+        }
     };
     let at = |place| ListCursor { place, total: Some(total) };
     let next = slice
@@ -346,7 +352,7 @@ pub async fn count_matching<M>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    selection: Selection<'_>,
+    selection: RowSelection<'_>,
 ) -> Result<u64> {
     if selection.is_whole() {
         let owners = cx.confined_to().map_or(selection.owners, SubjectOwners::Connection);
@@ -367,7 +373,7 @@ pub async fn keyset_page<M: FromQueryResult>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    selection: Selection<'_>,
+    selection: RowSelection<'_>,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
     let mut sql = cx.sql([]);
@@ -413,7 +419,7 @@ pub(super) async fn ordered_page<M: FromQueryResult>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    selection: Selection<'_>,
+    selection: RowSelection<'_>,
     by: OrderBy,
     keyset: &Keyset<order::OrderPlace>,
 ) -> Result<Slice<(M, order::OrderPlace)>> {
@@ -434,7 +440,7 @@ const ANY_ID: &str = " AND r.id > '00000000-0000-0000-0000-000000000000' \
 
 /// The order of ids. If a selection finds few rows by an index, PostgreSQL must not use the index
 /// of ids for the order instead. So the same order is written in a form that no index has.
-fn id_order(cx: &Cx, selection: Selection<'_>) -> &'static str {
+fn id_order(cx: &Cx, selection: RowSelection<'_>) -> &'static str {
     match cx.backend() {
         DbBackend::Postgres if selection.uses_index() => "uuid_send(r.id)",
         _ => "r.id",
@@ -448,7 +454,7 @@ fn matching_clause<M>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    selection: Selection<'_>,
+    selection: RowSelection<'_>,
     by_id: bool,
     sql: &mut SqlBuilder,
 ) -> Result<String> {
@@ -480,7 +486,7 @@ fn matching_clause<M>(
         text.push_str(&format!(" AND ({condition})"));
     }
     for narrowing in selection.narrow {
-        let condition = narrowing.condition(table.name, cx.backend(), sql);
+        let condition = narrowing.write_condition(table.name, cx.backend(), sql);
         text.push_str(&format!(" AND {condition}"));
     }
     Ok(text)

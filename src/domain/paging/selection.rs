@@ -18,13 +18,13 @@ use crate::identity::filter::Filter;
 
 /// Which live rows of users or groups a list has: those that match all parts.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Selection<'a> {
+pub struct RowSelection<'a> {
     pub filter: Option<&'a Filter>,
     pub owners: SubjectOwners,
-    pub narrow: &'a [Narrowing],
+    pub narrow: &'a [RowNarrowing],
 }
 
-impl<'a> Selection<'a> {
+impl<'a> RowSelection<'a> {
     /// Everything that a SCIM filter matches.
     pub fn by_filter(filter: Option<&'a Filter>) -> Self {
         Self { filter, ..Self::default() }
@@ -32,14 +32,15 @@ impl<'a> Selection<'a> {
 
     /// Whether an index finds the rows without reading all of the organization.
     pub(super) fn uses_index(&self) -> bool {
-        self.filter.is_some_and(Filter::uses_index) || self.narrow.iter().any(Narrowing::uses_index)
+        self.filter.is_some_and(Filter::uses_index)
+            || self.narrow.iter().any(RowNarrowing::uses_index)
     }
 
     /// Whether the rows are few beside all rows of the organization, so that sorting them costs
     /// less than reading along an index in the order `by`.
     pub(super) fn finds_few(&self, by: OrderBy) -> bool {
-        let same_index = |narrowing: &Narrowing| {
-            by == OrderBy::Updated && matches!(narrowing, Narrowing::UpdatedSince(_))
+        let same_index = |narrowing: &RowNarrowing| {
+            by == OrderBy::Updated && matches!(narrowing, RowNarrowing::UpdatedSince(_))
         };
         self.filter.is_some_and(Filter::names_one)
             || self.narrow.iter().any(|narrow| narrow.uses_index() && !same_index(narrow))
@@ -49,7 +50,7 @@ impl<'a> Selection<'a> {
     /// each row is tested.
     pub(super) fn is_walked(&self) -> bool {
         let frequent =
-            |narrowing: &Narrowing| matches!(narrowing, Narrowing::Word { rare: false, .. });
+            |narrowing: &RowNarrowing| matches!(narrowing, RowNarrowing::Word { rare: false, .. });
         self.narrow.iter().any(frequent) && !self.uses_index()
     }
 
@@ -73,7 +74,7 @@ pub enum MemberOf {
 
 /// A condition on users or groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Narrowing {
+pub enum RowNarrowing {
     /// A word of the row begins with this. `rare` words are looked up in the index of words, all
     /// others are tested row by row.
     Word {
@@ -117,7 +118,7 @@ pub enum Narrowing {
     },
 }
 
-impl Narrowing {
+impl RowNarrowing {
     fn uses_index(&self) -> bool {
         match self {
             Self::Word { rare, .. } => *rare,
@@ -135,7 +136,7 @@ impl Narrowing {
     }
 
     /// The condition on the row `r` of `table`, whose values are bound to `sql`.
-    pub(super) fn condition(
+    pub(super) fn write_condition(
         &self,
         table: &str,
         backend: DbBackend,
@@ -171,69 +172,13 @@ impl Narrowing {
             }
             Self::Ids(ids) => format!("r.id {}", sql.bind_ids(backend, ids)),
             Self::InGroup { group, transitive } => {
-                let group = sql.bind(*group);
-                if !transitive {
-                    return among(&format!(
-                        "SELECT m.user_id FROM membership m WHERE m.organization_id = $1 \
-                         AND m.group_id = {group} AND m.until IS NULL{open}"
-                    ));
-                }
-                let nested = format!(
-                    "n.organization_id = $1 AND n.group_id = b.id AND n.until IS NULL{}",
-                    open.replace("m.", "n.")
-                );
-                let members = format!(
-                    "m.organization_id = $1 AND m.group_id = b.id AND m.until IS NULL{open}"
-                );
-                among(&format!(
-                    r#"WITH RECURSIVE below(id) AS (
-                         SELECT g.id FROM "group" g WHERE g.organization_id = $1 AND g.id = {group}
-                         UNION SELECT n.member_id FROM below b {})
-                       SELECT m.user_id FROM below b {}"#,
-                    join_each(backend, "group_nesting", "n", &nested),
-                    join_each(backend, "membership", "m", &members),
-                ))
+                in_group_condition(backend, sql, *group, *transitive)
             }
             Self::Contains { member, transitive } => {
-                let (table, column, id) = match member {
-                    MemberOf::User(id) => ("membership", "user_id", *id),
-                    MemberOf::Group(id) => ("group_nesting", "member_id", *id),
-                };
-                let direct = format!(
-                    "SELECT d.group_id FROM {table} d WHERE d.organization_id = $1 \
-                     AND d.{column} = {} AND d.until IS NULL",
-                    sql.bind(id)
-                );
-                if !transitive {
-                    return among(&direct);
-                }
-                let around = "n.organization_id = $1 AND n.member_id = a.id AND n.until IS NULL";
-                among(&format!(
-                    "WITH RECURSIVE above(id) AS ({direct} UNION SELECT n.group_id FROM above a \
-                     {}) SELECT id FROM above",
-                    join_each(backend, "group_nesting", "n", around)
-                ))
+                contains_condition(backend, sql, *member, *transitive)
             }
             Self::Holds { role, groups, connections, at } => {
-                let (role, at) = (sql.bind(*role), sql.bind(*at));
-                let mut ways = format!(
-                    "SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 \
-                     AND g.role_id = {role} AND g.until IS NULL \
-                     AND (g.expires_at IS NULL OR g.expires_at > {at})"
-                );
-                if !groups.is_empty() {
-                    ways.push_str(&format!(
-                        " UNION ALL SELECT m.user_id FROM membership m \
-                         WHERE m.organization_id = $1 AND m.group_id {} AND m.until IS NULL{open}",
-                        sql.bind_ids(backend, groups)
-                    ));
-                }
-                let mut any = among(&ways);
-                if !connections.is_empty() {
-                    let owned = sql.bind_ids(backend, connections);
-                    any = format!("({any} OR r.connection_id {owned})");
-                }
-                format!("r.active = TRUE AND {any}")
+                holder_condition(backend, sql, (*role, *at), groups, connections)
             }
             Self::NestedIn(group) => {
                 let group = sql.bind(*group);
@@ -259,31 +204,126 @@ impl Narrowing {
                 format!("r.updated_at >= {}{by_change}", sql.bind(*at))
             }
             Self::ExternalId(id) => format!("r.external_id = {}", sql.bind(id.as_str())),
-            Self::Size { least, most } => {
-                // No more members are counted than the bound needs.
-                let users = format!("{open}{}", only_by_group(backend, "m.", "user_id"));
-                let groups = format!(
-                    "{}{}",
-                    open.replace("m.", "n."),
-                    only_by_group(backend, "n.", "member_id")
-                );
-                let counted = |most: u64| {
-                    format!(
-                        "(SELECT count(*) FROM (SELECT one FROM (SELECT 1 AS one FROM membership m \
-                         WHERE m.organization_id = $1 AND m.group_id = r.id \
-                         AND m.until IS NULL{users} ORDER BY m.user_id LIMIT {most}) AS direct \
-                         UNION ALL SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 \
-                         AND n.group_id = r.id AND n.until IS NULL{groups} LIMIT {most}) \
-                         AS counted)"
-                    )
-                };
-                let least = least.map(|least| format!("{} >= {least}", counted(least)));
-                let most = most.map(|most| format!("{} <= {most}", counted(most + 1)));
-                let both: Vec<String> = least.into_iter().chain(most).collect();
-                if both.is_empty() { "TRUE".into() } else { both.join(" AND ") }
-            }
+            Self::Size { least, most } => size_condition(backend, *least, *most),
         }
     }
+}
+
+/// Users that are members of `group`; `transitive` = also of groups in it.
+fn in_group_condition(
+    backend: DbBackend,
+    sql: &mut SqlBuilder,
+    group: Uuid,
+    transitive: bool,
+) -> String {
+    let dialect = SqlDialect::of(backend);
+    let among = |select: &str| format!("r.id {}", dialect.is_among(select));
+    let open = dialect.open_by_group();
+    let group = sql.bind(group);
+    if !transitive {
+        return among(&format!(
+            "SELECT m.user_id FROM membership m WHERE m.organization_id = $1 \
+             AND m.group_id = {group} AND m.until IS NULL{open}"
+        ));
+    }
+    let nested = format!(
+        "n.organization_id = $1 AND n.group_id = b.id AND n.until IS NULL{}",
+        open.replace("m.", "n.")
+    );
+    let members = format!("m.organization_id = $1 AND m.group_id = b.id AND m.until IS NULL{open}");
+    among(&format!(
+        r#"WITH RECURSIVE below(id) AS (
+             SELECT g.id FROM "group" g WHERE g.organization_id = $1 AND g.id = {group}
+             UNION SELECT n.member_id FROM below b {})
+           SELECT m.user_id FROM below b {}"#,
+        join_each(backend, "group_nesting", "n", &nested),
+        join_each(backend, "membership", "m", &members),
+    ))
+}
+
+/// Groups that contain `member`; `transitive` = also through groups.
+fn contains_condition(
+    backend: DbBackend,
+    sql: &mut SqlBuilder,
+    member: MemberOf,
+    transitive: bool,
+) -> String {
+    let dialect = SqlDialect::of(backend);
+    let among = |select: &str| format!("r.id {}", dialect.is_among(select));
+    let (table, column, id) = match member {
+        MemberOf::User(id) => ("membership", "user_id", id),
+        MemberOf::Group(id) => ("group_nesting", "member_id", id),
+    };
+    let direct = format!(
+        "SELECT d.group_id FROM {table} d WHERE d.organization_id = $1 \
+         AND d.{column} = {} AND d.until IS NULL",
+        sql.bind(id)
+    );
+    if !transitive {
+        return among(&direct);
+    }
+    let around = "n.organization_id = $1 AND n.member_id = a.id AND n.until IS NULL";
+    among(&format!(
+        "WITH RECURSIVE above(id) AS ({direct} UNION SELECT n.group_id FROM above a \
+         {}) SELECT id FROM above",
+        join_each(backend, "group_nesting", "n", around)
+    ))
+}
+
+/// Active users that hold `role` at `at`, by a grant, as members of `groups`, or as accounts of
+/// `connections`.
+fn holder_condition(
+    backend: DbBackend,
+    sql: &mut SqlBuilder,
+    (role, at): (Uuid, DateTime<Utc>),
+    groups: &[Uuid],
+    connections: &[Uuid],
+) -> String {
+    let dialect = SqlDialect::of(backend);
+    let among = |select: &str| format!("r.id {}", dialect.is_among(select));
+    let open = dialect.open_by_group();
+    let (role, at) = (sql.bind(role), sql.bind(at));
+    let mut ways = format!(
+        "SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 \
+         AND g.role_id = {role} AND g.until IS NULL \
+         AND (g.expires_at IS NULL OR g.expires_at > {at})"
+    );
+    if !groups.is_empty() {
+        ways.push_str(&format!(
+            " UNION ALL SELECT m.user_id FROM membership m \
+             WHERE m.organization_id = $1 AND m.group_id {} AND m.until IS NULL{open}",
+            sql.bind_ids(backend, groups)
+        ));
+    }
+    let mut any = among(&ways);
+    if !connections.is_empty() {
+        let owned = sql.bind_ids(backend, connections);
+        any = format!("({any} OR r.connection_id {owned})");
+    }
+    format!("r.active = TRUE AND {any}")
+}
+
+/// Groups with so many direct members.
+fn size_condition(backend: DbBackend, least: Option<u64>, most: Option<u64>) -> String {
+    let open = SqlDialect::of(backend).open_by_group();
+    // No more members are counted than the bound needs.
+    let users = format!("{open}{}", only_by_group(backend, "m.", "user_id"));
+    let groups =
+        format!("{}{}", open.replace("m.", "n."), only_by_group(backend, "n.", "member_id"));
+    let counted = |most: u64| {
+        format!(
+            "(SELECT count(*) FROM (SELECT one FROM (SELECT 1 AS one FROM membership m \
+             WHERE m.organization_id = $1 AND m.group_id = r.id \
+             AND m.until IS NULL{users} ORDER BY m.user_id LIMIT {most}) AS direct \
+             UNION ALL SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 \
+             AND n.group_id = r.id AND n.until IS NULL{groups} LIMIT {most}) \
+             AS counted)"
+        )
+    };
+    let least = least.map(|least| format!("{} >= {least}", counted(least)));
+    let most = most.map(|most| format!("{} <= {most}", counted(most + 1)));
+    let both: Vec<String> = least.into_iter().chain(most).collect();
+    if both.is_empty() { "TRUE".into() } else { both.join(" AND ") }
 }
 
 /// The table of the words of users or of groups, and its column of ids.

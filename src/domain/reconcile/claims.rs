@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use entity::finding;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::diff::AttributeDifference;
 use super::difference::finding_hash;
 use super::{Finding, Kind, Source, State, describe_finding, finding_event, reopened_finding};
-use crate::context::{Change, Cx};
+use crate::context::{Change, Cx, Tx};
 use crate::domain::directory::user::User;
 use crate::domain::{lock_row, save_row};
 use crate::error::Result;
@@ -55,32 +56,7 @@ pub(in crate::domain) async fn tell_claims(
             let (kind, row) = match (known, detail) {
                 (None, None) => return Ok(Change::unchanged(())),
                 (None, Some(detail)) => {
-                    let row = Finding {
-                        organization_id: tx.organization(),
-                        id: Uuid::now_v7(),
-                        connection_id: connection,
-                        source: Source::SignIn,
-                        kind: Kind::ClaimsDiffer,
-                        key,
-                        thing: None,
-                        user_id: Some(user.id),
-                        group_id: None,
-                        label: Some(user.user_name.clone()),
-                        class: None,
-                        leaver: false,
-                        roles_held: 0,
-                        detail: detail.clone(),
-                        state: State::Open,
-                        resolution: None,
-                        reason: None,
-                        accepted_until: None,
-                        count: 1,
-                        first_seen_at: now,
-                        last_seen_at: now,
-                        last_run_id: Uuid::nil(),
-                        decided_at: None,
-                        decided_by: None,
-                    };
+                    let row = new_finding(tx, connection, user, key, detail.clone(), now);
                     let insert = finding::Entity::insert(row.clone().into_active_model());
                     insert.exec_without_returning(&tx.db).await?;
                     (EventKind::FindingOpened, row)
@@ -114,4 +90,40 @@ pub(in crate::domain) async fn tell_claims(
         })
     })
     .await
+}
+
+fn new_finding(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    user: &User,
+    key: Vec<u8>,
+    detail: Value,
+    now: DateTime<Utc>,
+) -> Finding {
+    Finding {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        connection_id: connection,
+        source: Source::SignIn,
+        kind: Kind::ClaimsDiffer,
+        key,
+        thing: None,
+        user_id: Some(user.id),
+        group_id: None,
+        label: Some(user.user_name.clone()),
+        class: None,
+        leaver: false,
+        roles_held: 0,
+        detail,
+        state: State::Open,
+        resolution: None,
+        reason: None,
+        accepted_until: None,
+        count: 1,
+        first_seen_at: now,
+        last_seen_at: now,
+        last_run_id: Uuid::nil(),
+        decided_at: None,
+        decided_by: None,
+    }
 }

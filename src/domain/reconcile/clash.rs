@@ -78,9 +78,9 @@ pub async fn open_name_clash(cx: &Cx, clash: &NameClash) -> Result<()> {
                 decided_at: None,
                 decided_by: None,
             };
-            let told = finding_event(EventKind::FindingOpened, &row, now, describe_finding(&row));
+            let entry = finding_event(EventKind::FindingOpened, &row, now, describe_finding(&row));
             finding::Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
-            Ok(Change::recorded((), told))
+            Ok(Change::recorded((), entry))
         })
     })
     .await

@@ -384,22 +384,7 @@ pub(super) async fn compare_memberships(
     let people: Vec<LocalAccount> =
         accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
     let own: HashSet<Uuid> = people.iter().map(|account| account.id).collect();
-    let text = r#"SELECT m.group_id, m.user_id, u.user_name FROM membership m
-        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2
-        AND g.deleted_at IS NULL
-        JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
-        WHERE m.organization_id = $1 AND m.until IS NULL"#;
-    let values = [id.into()];
-    let rows = cx.db().query_all_raw(cx.statement(text, values)).await?;
-    let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
-    let mut others: BTreeMap<Uuid, String> = BTreeMap::new();
-    for row in rows {
-        let (group, user) = (row.try_get("", "group_id")?, row.try_get("", "user_id")?);
-        ours.insert((group, user));
-        if !own.contains(&user) {
-            others.insert(user, row.try_get("", "user_name")?);
-        }
-    }
+    let (mut ours, others) = read_memberships(cx, id, &own).await?;
     let group_index = NameIndex::of(
         groups.iter().map(|row| (row.id, row.external_id.as_deref(), row.display_name.as_str())),
     );
@@ -411,21 +396,7 @@ pub(super) async fn compare_memberships(
         NameIndex::of(owned.chain(others.iter().map(|(id, name)| (*id, None, name.as_str()))));
     let mut outcome =
         ComparisonOutcome { covers: vec![Kind::Membership], ..ComparisonOutcome::default() };
-    let (mut theirs, mut unknown) = (BTreeSet::new(), [0u64; 2]);
-    for (group, members) in &export.groups {
-        let Some(group) = group_index.find_by_name(group) else {
-            unknown[0] += 1;
-            continue;
-        };
-        for member in members {
-            match people_index.find_by_name(member) {
-                Some(user) => drop(theirs.insert((group, user))),
-                // A nested group is no membership of a person.
-                None if group_index.find_by_name(member).is_some() => {}
-                None => unknown[1] += 1,
-            }
-        }
-    }
+    let (theirs, unknown) = match_exported_members(export, &group_index, &people_index);
     // A member with another owner that the export does not name was added by hand: the identity
     // provider cannot know it.
     ours.retain(|pair| own.contains(&pair.1) || theirs.contains(pair));
@@ -444,22 +415,10 @@ pub(super) async fn compare_memberships(
     }
     outcome.counts.agreed = live - absent;
     let judged = export.reading.unread == 0 || confirmed;
-    let mut notes = Vec::new();
     if !judged {
-        notes.push(format!(
-            "{} lines could not be read, so missing members of its groups were not judged",
-            export.reading.unread
-        ));
         outcome.covers.clear();
     }
-    if unknown != [0, 0] {
-        let [groups, members] = unknown;
-        notes.push(format!(
-            "{groups} groups and {members} members of the export do not exist here for this \
-             connection"
-        ));
-    }
-    outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
+    outcome.note = membership_note(export, judged, unknown);
     let names: HashMap<Uuid, &str> =
         people.iter().map(|it| (it.id, it.user_name.as_str())).collect();
     let sides = [(&extra, false), (&lacking, true)];
@@ -471,6 +430,75 @@ pub(super) async fn compare_memberships(
         }
     }
     Ok(outcome)
+}
+
+/// The open memberships of the connection's groups, and the names of the members that are not
+/// among `own`.
+async fn read_memberships(
+    cx: &Cx,
+    id: Uuid,
+    own: &HashSet<Uuid>,
+) -> Result<(BTreeSet<(Uuid, Uuid)>, BTreeMap<Uuid, String>)> {
+    let text = r#"SELECT m.group_id, m.user_id, u.user_name FROM membership m
+        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2
+        AND g.deleted_at IS NULL
+        JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
+        WHERE m.organization_id = $1 AND m.until IS NULL"#;
+    let values = [id.into()];
+    let rows = cx.db().query_all_raw(cx.statement(text, values)).await?;
+    let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
+    let mut others: BTreeMap<Uuid, String> = BTreeMap::new();
+    for row in rows {
+        let (group, user) = (row.try_get("", "group_id")?, row.try_get("", "user_id")?);
+        ours.insert((group, user));
+        if !own.contains(&user) {
+            others.insert(user, row.try_get("", "user_name")?);
+        }
+    }
+    Ok((ours, others))
+}
+
+/// The memberships that an export lists, and how many of its groups and members are unknown here.
+fn match_exported_members(
+    export: &ExportedMembers,
+    group_index: &NameIndex<'_>,
+    people_index: &NameIndex<'_>,
+) -> (BTreeSet<(Uuid, Uuid)>, [u64; 2]) {
+    let (mut theirs, mut unknown) = (BTreeSet::new(), [0u64; 2]);
+    for (group, members) in &export.groups {
+        let Some(group) = group_index.find_by_name(group) else {
+            unknown[0] += 1;
+            continue;
+        };
+        for member in members {
+            match people_index.find_by_name(member) {
+                Some(user) => drop(theirs.insert((group, user))),
+                // A nested group is no membership of a person.
+                None if group_index.find_by_name(member).is_some() => {}
+                None => unknown[1] += 1,
+            }
+        }
+    }
+    (theirs, unknown)
+}
+
+/// What a reader has to know about the comparison of an export's memberships.
+fn membership_note(export: &ExportedMembers, judged: bool, unknown: [u64; 2]) -> Option<String> {
+    let mut notes = Vec::new();
+    if !judged {
+        notes.push(format!(
+            "{} lines could not be read, so missing members of its groups were not judged",
+            export.reading.unread
+        ));
+    }
+    if unknown != [0, 0] {
+        let [groups, members] = unknown;
+        notes.push(format!(
+            "{groups} groups and {members} members of the export do not exist here for this \
+             connection"
+        ));
+    }
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// Only one side has `user` in `group`; `in_theirs` = the identity provider's side.

@@ -70,6 +70,7 @@ pub struct AttributeDifference {
 }
 
 impl AttributeDifference {
+    /// The values of an attribute on the two sides; none = the side has none.
     pub fn of(theirs: Option<Value>, ours: Option<Value>) -> Self {
         Self { theirs, ours, ..Self::default() }
     }

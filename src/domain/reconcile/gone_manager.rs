@@ -72,7 +72,7 @@ pub(super) async fn find_gone_managers(cx: &Cx, connection: Uuid) -> Result<Vec<
             .into_iter()
             .collect();
         let of_gone = managed.into_iter().filter(|account| gone.contains(&account.manager));
-        found.extend(of_gone.map(describe));
+        found.extend(of_gone.map(describe_account));
     }
 }
 
@@ -82,7 +82,7 @@ fn manager_of(document: &str) -> Option<Uuid> {
     document[ENTERPRISE_SCHEMA]["manager"]["value"].as_str()?.parse().ok()
 }
 
-fn describe(account: ManagedAccount) -> Difference {
+fn describe_account(account: ManagedAccount) -> Difference {
     let ours = Some(account.manager.to_string().into());
     Difference {
         user: Some(account.id),

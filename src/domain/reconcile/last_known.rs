@@ -244,13 +244,14 @@ impl AccountHistory {
     }
 }
 
-async fn compare_users(
+/// What the ledger tells of these accounts; none for an account that the identity provider has not
+/// read.
+async fn read_histories(
     cx: &Cx,
     connection: Uuid,
     ids: &[Uuid],
     known: &KnownInstants,
-    outcome: &mut ComparisonOutcome,
-) -> Result<()> {
+) -> Result<HashMap<Uuid, Option<AccountHistory>>> {
     let rows = cx
         .find::<rows::Entity>()
         .filter(rows::Column::SubjectId.is_in(ids.iter().copied()))
@@ -270,15 +271,21 @@ async fn compare_users(
             history.add_event(row, connection);
         }
     }
-    #[derive(FromQueryResult)]
-    struct Row {
-        id: Uuid,
-        user_name: String,
-        active: bool,
-        document: String,
-        gone: bool,
-    }
-    let accounts = cx
+    Ok(histories)
+}
+
+#[derive(FromQueryResult)]
+struct AccountRow {
+    id: Uuid,
+    user_name: String,
+    active: bool,
+    document: String,
+    gone: bool,
+}
+
+/// These accounts of the connection, also deleted ones.
+async fn read_accounts(cx: &Cx, connection: Uuid, ids: &[Uuid]) -> Result<Vec<AccountRow>> {
+    Ok(cx
         .find::<user::Entity>()
         .filter(user::Column::Id.is_in(ids.iter().copied()))
         .filter(user::Column::ConnectionId.eq(connection))
@@ -292,10 +299,21 @@ async fn compare_users(
             user::Column::Document,
         ])
         .expr_as(Expr::col(user::Column::DeletedAt).is_not_null(), "gone")
-        .into_model::<Row>()
+        .into_model::<AccountRow>()
         .all(cx.db())
-        .await?;
-    for Row { id, user_name, active, document, gone } in accounts {
+        .await?)
+}
+
+async fn compare_users(
+    cx: &Cx,
+    connection: Uuid,
+    ids: &[Uuid],
+    known: &KnownInstants,
+    outcome: &mut ComparisonOutcome,
+) -> Result<()> {
+    let histories = read_histories(cx, connection, ids, known).await?;
+    let accounts = read_accounts(cx, connection, ids).await?;
+    for AccountRow { id, user_name, active, document, gone } in accounts {
         let Some(history) = histories.get(&id) else { continue };
         let Some(history) = history else {
             outcome.counts.unread += 1;
@@ -372,7 +390,7 @@ async fn compare_members(
         by.insert(row.id, (row.actor_name, row.at));
     }
     #[derive(FromQueryResult)]
-    struct Row {
+    struct MembershipMove {
         user_id: Uuid,
         opened_by: Uuid,
         closed_by: Option<Uuid>,
@@ -388,7 +406,7 @@ async fn compare_members(
             paging::in_ids(cx.backend(), 3)
         );
         let values = [group.into(), paging::bind_ids(part), connection.into()];
-        let rows = Row::find_by_statement(cx.statement(text, values));
+        let rows = MembershipMove::find_by_statement(cx.statement(text, values));
         let mut places: BTreeMap<Uuid, MembershipView> = BTreeMap::new();
         for row in rows.all(cx.db()).await? {
             let place = places.entry(row.user_id).or_default();

@@ -343,12 +343,12 @@ async fn record_decision(
         ..before
     };
     save_row::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
-    let mut told = describe_finding(&after);
-    told["resolution"] = json!(resolution.to_value());
+    let mut details = describe_finding(&after);
+    details["resolution"] = json!(resolution.to_value());
     change.followed.push(derived_change(
         tx,
         cx,
-        finding_event(EventKind::FindingResolved, &after, now, told),
+        finding_event(EventKind::FindingResolved, &after, now, details),
     ));
     Ok(change.map(|()| after))
 }
@@ -379,9 +379,9 @@ async fn accept_finding(
         ..before
     };
     save_row::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
-    let mut told = describe_finding(&after);
-    told["acceptedUntil"] = json!(until);
-    let entry = finding_event(EventKind::FindingAccepted, &after, now, told);
+    let mut details = describe_finding(&after);
+    details["acceptedUntil"] = json!(until);
+    let entry = finding_event(EventKind::FindingAccepted, &after, now, details);
     Ok(Change::recorded(after, entry))
 }
 
@@ -509,10 +509,10 @@ pub async fn reopen_due(app: &Arc<App>) -> Result<u64> {
                     }
                     let after = reopened_finding(before);
                     save_row::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
-                    let told = describe_finding(&after);
+                    let details = describe_finding(&after);
                     Ok(Change::recorded(
                         true,
-                        finding_event(EventKind::FindingAcceptanceEnded, &after, at, told),
+                        finding_event(EventKind::FindingAcceptanceEnded, &after, at, details),
                     ))
                 })
             })

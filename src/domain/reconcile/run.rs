@@ -237,8 +237,8 @@ pub(super) async fn open_comparison(
         return Err(Error::Busy("another reconciliation began at the same time".into()));
     }
     renew_comparison(tx, cx, &run).await?;
-    let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
-    let entry = comparison_event(EventKind::ReconciliationStarted, &run, now, told);
+    let details = json!({ "source": source.to_value(), "scope": scope.to_value() });
+    let entry = comparison_event(EventKind::ReconciliationStarted, &run, now, details);
     Ok(Change::recorded(run, entry))
 }
 
@@ -261,7 +261,7 @@ async fn end_comparison(cx: &Cx, run: Run, outcome: Result<ComparisonOutcome>) -
     if done.is_err() {
         let why = "an error happened inside this server; start the reconciliation again";
         let counts = super::comparison_counts(&run);
-        finish_comparison(cx, &run, &ComparisonEnd { counts, ..ComparisonEnd::failed(why) })
+        finish_comparison(cx, &run, &ComparisonEnd { counts, ..ComparisonEnd::of_failure(why) })
             .await?;
     }
     done
@@ -274,7 +274,7 @@ async fn finish_comparison(cx: &Cx, run: &Run, end: &ComparisonEnd) -> Result<Ru
             let open =
                 tx.find::<reconciliation::Entity>().filter(reconciliation::Column::Id.eq(id));
             let open = open.filter(reconciliation::Column::FinishedAt.is_null());
-            let row = lock_row(tx, open).await?.ok_or_else(taken_for_dead)?;
+            let row = lock_row(tx, open).await?.ok_or_else(comparison_replaced_error)?;
             let (done, entry) = finish_locked(tx, row, end).await?;
             Ok(Change::recorded(done, entry))
         })
@@ -282,7 +282,7 @@ async fn finish_comparison(cx: &Cx, run: &Run, end: &ComparisonEnd) -> Result<Ru
     .await
 }
 
-fn taken_for_dead() -> Error {
+fn comparison_replaced_error() -> Error {
     let why = "this reconciliation showed no progress for so long that another took its place; \
                wait for that one";
     Error::Held { reason: RefusalReason::RunNotEnded, why: why.into() }
@@ -301,7 +301,7 @@ async fn renew_comparison(tx: &Tx<'_>, cx: &Cx, run: &Run) -> Result<()> {
         .filter(reconciliation::Column::FinishedAt.is_null())
         .exec(&tx.db)
         .await?;
-    if renewed.rows_affected == 0 { Err(taken_for_dead()) } else { Ok(()) }
+    if renewed.rows_affected == 0 { Err(comparison_replaced_error()) } else { Ok(()) }
 }
 
 /// Writes the findings, and closes those that were not seen again.
@@ -376,7 +376,7 @@ async fn record_seen(
         .order_by_asc(finding::Column::Id);
     let mut known: HashMap<Vec<u8>, Finding> =
         all_locked(tx, query).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
-    let put_right = put_right(tx, run, known.values()).await?;
+    let already_fixed = find_already_fixed(tx, run, known.values()).await?;
     let now = tx.now_after(Some(run.started_at));
     renew_comparison(tx, cx, run).await?;
     let (mut written, mut fresh, mut events) = (WrittenFinding::default(), Vec::new(), Vec::new());
@@ -388,7 +388,7 @@ async fn record_seen(
                     &before,
                     run,
                     columns,
-                    (put_right.contains(&before.id), now),
+                    (already_fixed.contains(&before.id), now),
                 );
                 let reopened = before.state != State::Open && after.state == State::Open;
                 if reopened {
@@ -481,7 +481,7 @@ fn new(tx: &Tx<'_>, found: &Difference, key: Vec<u8>, run: &Run, now: DateTime<U
 /// The findings that were resolved just before the comparison began and whose account is not in
 /// use. Other transactions could not see the decision yet, so the comparison saw the state before
 /// it.
-async fn put_right(
+async fn find_already_fixed(
     tx: &Tx<'_>,
     run: &Run,
     known: impl Iterator<Item = &Finding>,
@@ -518,7 +518,7 @@ fn finding_after_recurrence(
     before: &Finding,
     run: &Run,
     columns: Option<&ExportColumns>,
-    (put_right, now): (bool, DateTime<Utc>),
+    (already_fixed, now): (bool, DateTime<Utc>),
 ) -> Finding {
     let mut what = found.detail.clone();
     for (name, differs) in uncompared_attributes(before, columns) {
@@ -530,7 +530,7 @@ fn finding_after_recurrence(
         State::Accepted => same && before.accepted_until.is_none_or(|end| end > now),
         // The comparison began before the decision, so it says nothing against it.
         State::Resolved
-            if before.decided_at.is_some_and(|at| at >= run.started_at) || put_right =>
+            if before.decided_at.is_some_and(|at| at >= run.started_at) || already_fixed =>
         {
             true
         }

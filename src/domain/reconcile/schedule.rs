@@ -72,11 +72,11 @@ pub async fn set_schedule(
                     }
                 }
             }
-            let told =
+            let describe =
                 |minutes: Option<i32>| Some(json!({ "reconciliationIntervalMinutes": minutes }));
             let entry = NewEvent {
-                before: told(before),
-                ..schedule_event(EventKind::ConnectionUpdated, id, now, told(interval_minutes))
+                before: describe(before),
+                ..schedule_event(EventKind::ConnectionUpdated, id, now, describe(interval_minutes))
             };
             Ok(Change::recorded(connection, entry))
         })

@@ -99,7 +99,7 @@ pub enum ActionKind {
     /// Connections do not read their sources, because provisioning is not available in the
     /// organization.
     SourcesHeld,
-    /// A destination does not take what it is told, or lags far behind.
+    /// A destination does not accept what it is sent, or lags far behind.
     Destination,
     /// Deliveries were given up.
     Deliveries,
@@ -264,7 +264,7 @@ pub(in crate::domain) async fn last_token_ends(
     Ok(active.into_iter().filter_map(last_of).collect())
 }
 
-/// What is said of the end of a connection's last token, and what to do.
+/// A sentence about the end of a connection's last token, and what to do.
 pub(in crate::domain) fn describe_token_end(
     live: &[connection::Model],
     ending: &TokenEnd,
@@ -496,13 +496,13 @@ pub(in crate::domain) async fn destination_items(cx: &Cx) -> Result<Vec<ActionIt
         let (urgency, what, next) = match row.state {
             destination::State::Disabled => (
                 ActionUrgency::Critical,
-                "is told nothing any more",
-                "Put its receiver right, then resume it (destinationResume): it is told of \
+                "receives nothing any more",
+                "Put its receiver right, then resume it (destinationResume): it then receives \
                  everything since.",
             ),
             _ => (
                 ActionUrgency::Warning,
-                "does not take what it is told",
+                "does not accept what it is sent",
                 "Put its receiver right: it is tried again for three days. Its deliveries say what \
                  it answers (organization.destinations).",
             ),

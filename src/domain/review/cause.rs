@@ -188,7 +188,7 @@ pub fn suggest_fix(failure: &Failure) -> (&'static str, String) {
         Origin::Sync => request_log::IDENTITY_SOURCE,
         Origin::Delivery => {
             let text = "See what the destination answered (deliveryId), put its receiver right, \
-                        and retry (failureRetry); or dismiss it, if it need not be told any more.";
+                        and retry (failureRetry); or dismiss it, if it need not be delivered.";
             return ("RETRY", text.into());
         }
     };

@@ -41,7 +41,7 @@ pub async fn note_deliveries(cx: &Cx, rows: &[Delivery]) -> Result<()> {
             finish_failure(cx, found.id, State::Resolved, Resolution::Retried, None).await?;
         }
     }
-    // An event about a failure is told of, too. That it was given up is not another failure: each
+    // An event about a failure is delivered, too. That it was given up is not another failure: each
     // of them would lead to the next.
     let given_up =
         |row: &&Delivery| row.state == delivery::State::Failed && row.subject_kind != "failure";
@@ -52,11 +52,11 @@ pub async fn note_deliveries(cx: &Cx, rows: &[Delivery]) -> Result<()> {
     let given_up = &given_up;
     cx.write(move |tx| {
         Box::pin(async move {
-            let mut told = Vec::new();
+            let mut followed = Vec::new();
             for row in given_up {
-                told.push(note_given_up(cx, tx, row).await?);
+                followed.push(note_given_up(cx, tx, row).await?);
             }
-            Ok(Change::derived((), told))
+            Ok(Change::derived((), followed))
         })
     })
     .await
@@ -99,8 +99,8 @@ async fn note_given_up(cx: &Cx, tx: &Tx<'_>, row: &Delivery) -> Result<DerivedCh
         ..known
     };
     crate::domain::save_row::<failure::Entity, failure::ActiveModel>(tx, again.clone()).await?;
-    let told = json!({ "attempts": again.attempts, "count": again.count });
-    Ok(derived(failure_event(EventKind::FailureRetryFailed, &again, at, None, Some(told))))
+    let details = json!({ "attempts": again.attempts, "count": again.count });
+    Ok(derived(failure_event(EventKind::FailureRetryFailed, &again, at, None, Some(details))))
 }
 
 async fn find_unfinished(tx: &Tx<'_>, fingerprint: &[u8]) -> Result<Option<Failure>> {

@@ -349,8 +349,9 @@ pub async fn retry_failure(cx: &Cx, id: Uuid) -> Result<Failure> {
                     ..before
                 };
                 super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
-                let told = json!({ "requestId": after.retry_request_id });
-                let entry = failure_event(EventKind::FailureRetried, &after, now, None, Some(told));
+                let details = json!({ "requestId": after.retry_request_id });
+                let entry =
+                    failure_event(EventKind::FailureRetried, &after, now, None, Some(details));
                 Ok(Change::recorded(after, entry).followed_by(followed))
             })
         })

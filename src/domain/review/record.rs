@@ -143,7 +143,7 @@ async fn open_failures(
     tx: &Tx<'_>,
     rows: &[(Failure, FailureReport)],
 ) -> Result<Change<HashSet<Uuid>>> {
-    let (mut fresh, mut told) = (HashSet::new(), Vec::new());
+    let (mut fresh, mut followed) = (HashSet::new(), Vec::new());
     for (row, report) in rows {
         let mut row = row.clone();
         // Ids come from the request: only those of existing users and groups are stored.
@@ -164,14 +164,14 @@ async fn open_failures(
         if inserted > 0 {
             fresh.insert(row.id);
             let request_id = report.request.unwrap_or(tx.request_id());
-            told.push(DerivedChange {
+            followed.push(DerivedChange {
                 request_id,
                 requested_at: report.at,
                 entry: failure_opened_event(&row, tx.now_after(Some(report.at))),
             });
         }
     }
-    Ok(Change::derived(fresh, told))
+    Ok(Change::derived(fresh, followed))
 }
 
 /// Gives a failure the name of the group or the account that it is about, where it has none. Ids of

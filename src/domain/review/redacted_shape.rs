@@ -18,7 +18,7 @@ pub fn resource_shape(
     fields: &Map<String, Value>,
     left: &mut usize,
 ) -> Map<String, Value> {
-    let mut told = Map::new();
+    let mut redacted = Map::new();
     for (key, value) in fields {
         let (name, value) = match ty.locate_member(key) {
             _ if key.eq_ignore_ascii_case("schemas") => continue,
@@ -40,9 +40,9 @@ pub fn resource_shape(
             }
             None => (UNKNOWN_ATTRIBUTE.into(), value_shape(value, None, left)),
         };
-        told.insert(name, value);
+        redacted.insert(name, value);
     }
-    told
+    redacted
 }
 
 /// The type and length of a value.
@@ -57,25 +57,25 @@ pub fn value_shape(value: &Value, attribute: Option<&SchemaAttribute>, left: &mu
         Value::Number(_) => "number".into(),
         Value::String(text) => format!("text of {} characters", text.chars().count()).into(),
         Value::Array(elements) => {
-            let mut told: Vec<_> = elements
+            let mut redacted: Vec<_> = elements
                 .iter()
                 .take(MAX_ELEMENTS)
                 .map(|one| value_shape(one, attribute, left))
                 .collect();
             if elements.len() > MAX_ELEMENTS {
-                told.push(format!("and {} more", elements.len() - MAX_ELEMENTS).into());
+                redacted.push(format!("and {} more", elements.len() - MAX_ELEMENTS).into());
             }
-            told.into()
+            redacted.into()
         }
         Value::Object(fields) => {
-            let told = fields.iter().take(MAX_ELEMENTS).map(|(key, value)| {
+            let redacted = fields.iter().take(MAX_ELEMENTS).map(|(key, value)| {
                 let sub = attribute.and_then(|attribute| attribute.sub_attribute(key));
                 (
                     sub.map_or(UNKNOWN_ATTRIBUTE, |sub| &sub.name).to_owned(),
                     value_shape(value, None, left),
                 )
             });
-            Value::Object(told.collect())
+            Value::Object(redacted.collect())
         }
     }
 }

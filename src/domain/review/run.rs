@@ -327,12 +327,12 @@ impl RetryClaim {
                 (after.holder, after.until, after.retry_request_id) = (None, None, None);
                 super::super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone())
                     .await?;
-                let told = serde_json::json!({
+                let details = serde_json::json!({
                     "cause": after.cause.to_value(), "reason": after.reason,
                     "attempts": after.attempts,
                     "nextAttemptAt": after.next_attempt_at, "requestId": self.request_id,
                 });
-                let entry = super::failure_event(kind, &after, now, None, Some(told));
+                let entry = super::failure_event(kind, &after, now, None, Some(details));
                 Ok(Change::recorded(true, entry))
             })
         });

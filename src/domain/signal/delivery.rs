@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::destination::{lock_destination, restart, save_destination};
+use super::destination::{lock_destination, restart_delivery, save_destination};
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::paging;
@@ -108,14 +108,14 @@ pub(in crate::domain) async fn retry_in(tx: &Tx<'_>, id: Uuid) -> Result<(Delive
             why: "the destination has accepted it: destinationReplay sends it again".into(),
         });
     }
-    let told = [destination::State::Active, destination::State::Failing];
-    if !told.contains(&destination.state) {
+    let active = [destination::State::Active, destination::State::Failing];
+    if !active.contains(&destination.state) {
         return Err(Error::Held {
             reason: RefusalReason::Finished,
             why: "its destination gets no events now: resume it first (destinationResume)".into(),
         });
     }
-    let now = restart(tx, &mut destination);
+    let now = restart_delivery(tx, &mut destination);
     (row.state, row.next_at) = (State::Waiting, Some(now));
     (row.attempts, row.first_at) = (0, now);
     row.acknowledged = None;

@@ -44,9 +44,9 @@ pub struct DestinationSettings {
     pub description: String,
     /// The account that answers for it.
     pub owner: Option<Uuid>,
-    /// The events that it is told of; empty = all.
+    /// The events that it receives; empty = all.
     pub event_kinds: Vec<EventKind>,
-    /// The connections whose events it is told of; empty = all events.
+    /// The connections whose events it receives; empty = all events.
     pub connections: Vec<Uuid>,
     pub payload: Payload,
     /// The settings of a stream of security event tokens; none = the usual ones.
@@ -112,13 +112,13 @@ fn names_of(kinds: &[EventKind]) -> Value {
     json!(names)
 }
 
-/// The events that a destination is told of; empty = all.
+/// The events that a destination receives; empty = all.
 pub fn event_kinds(row: &Destination) -> Vec<EventKind> {
     let names = row.event_kinds.as_array().into_iter().flatten();
     names.filter_map(|name| EventKind::parse(name.as_str()?)).collect()
 }
 
-/// The connections whose events a destination is told of; empty = all events.
+/// The connections whose events a destination receives; empty = all events.
 pub fn connection_ids(row: &Destination) -> Vec<Uuid> {
     let ids = row.connection_ids.as_array().into_iter().flatten();
     ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
@@ -159,13 +159,13 @@ async fn check_owner(tx: &Tx<'_>, owner: Option<Uuid>) -> Result<()> {
     }
 }
 
-/// Where the ledger ends now: a new destination is told of what comes after.
+/// Where the ledger ends now: a new destination receives what comes after.
 pub(super) async fn current_end(tx: &Tx<'_>) -> Result<i64> {
     let head = tx.find::<ledger_head::Entity>().one(&tx.db).await?;
     Ok(head.map_or(0, |head| head.seq))
 }
 
-/// Makes a destination, which is told of the events from now on. Returns its secret, which is shown
+/// Makes a destination, which receives the events from now on. Returns its secret, which is shown
 /// only now.
 ///
 /// # Errors
@@ -182,7 +182,7 @@ pub async fn create_destination(
     let id = Uuid::now_v7();
     // No keys are made for settings that cannot be used; the write tells what is wrong with them.
     let keys = match check_settings(cx, &settings) {
-        Ok(_) => Some(NewKeys::make(cx, id, &settings).await?),
+        Ok(_) => Some(NewKeys::make_keys(cx, id, &settings).await?),
         Err(_) => None,
     };
     let (settings, keys) = (&settings, &keys);
@@ -343,18 +343,18 @@ pub(super) async fn save_destination(tx: &Tx<'_>, row: Destination) -> Result<()
 }
 
 /// Makes the servers read the row again.
-pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
+pub(super) fn bump_version(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     let now = tx.now_after(Some(row.updated_at));
     row.version += 1;
     row.updated_at = now;
     now
 }
 
-/// Like [`touch`]. What servers have delivered and not yet written down is ignored, and delivered
-/// again.
-pub(super) fn restart(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
+/// Like [`bump_version`]. What servers have delivered and not yet written down is ignored, and
+/// delivered again.
+pub(super) fn restart_delivery(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     row.restarts += 1;
-    touch(tx, row)
+    bump_version(tx, row)
 }
 
 /// Sets the changes in `row`, the destination if it exists; all of them are checked.
@@ -428,7 +428,7 @@ pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Res
                 if after.url != before.url {
                     stream::forget_authorization(tx, id).await?;
                 }
-                let now = touch(tx, &mut after);
+                let now = bump_version(tx, &mut after);
                 save_destination(tx, after.clone()).await?;
                 let (was, mut is) = ledger::changed_members(
                     &describe_destination(&before),
@@ -459,7 +459,7 @@ pub async fn pause_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 if row.state == State::Paused {
                     return Ok(Change::unchanged(row));
                 }
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 set_state(&mut row, State::Paused, now, Some(("PAUSED", "A person paused it.")));
                 save_destination(tx, row.clone()).await?;
                 stream::notice::note_status(tx, &row, now).await?;
@@ -499,7 +499,7 @@ pub async fn resume_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 if row.state == State::Active {
                     return Ok(Change::unchanged(row));
                 }
-                let now = restart(tx, &mut row);
+                let now = restart_delivery(tx, &mut row);
                 set_state(&mut row, State::Active, now, None);
                 // What waits is tried at once, and again for three days.
                 row.next_at = Some(now);
@@ -574,7 +574,7 @@ async fn dismiss_failures(tx: &Tx<'_>, destination: Uuid, now: DateTime<Utc>) ->
 /// destination whatever its filter says.
 ///
 /// # Errors
-/// [`Error::Held`] for a destination that is told nothing now.
+/// [`Error::Held`] for a destination that receives nothing now.
 pub async fn test_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
     cx.allow(Action::WriteConnection, None)?;
     cx.write(move |tx| {
@@ -619,7 +619,7 @@ pub async fn rotate_secret(cx: &Cx, id: Uuid, overlap_seconds: i32) -> Result<Sh
         .write(move |tx| {
             Box::pin(async move {
                 let mut row = lock_destination(tx, id).await?;
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 let until = now + Duration::seconds(overlap_seconds.into());
                 let overlaps = overlap_seconds > 0;
                 row.previous_secret = row.secret.take().filter(|_| overlaps);
@@ -657,7 +657,7 @@ pub async fn replay_events(cx: &Cx, id: Uuid, start: ReplayStart) -> Result<Dest
                     let why = format!("must be a seq of this ledger, which goes from 1 to {end}");
                     return Err(Error::invalid("fromSeq", why));
                 }
-                let now = restart(tx, &mut row);
+                let now = restart_delivery(tx, &mut row);
                 row.cursor_seq = row.cursor_seq.min(from - 1);
                 let text = "DELETE FROM delivery WHERE organization_id = $1 \
                             AND destination_id = $2 AND seq >= $3";

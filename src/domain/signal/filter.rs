@@ -1,4 +1,4 @@
-//! Which events a destination is told of.
+//! Which events a destination receives.
 
 use std::collections::BTreeSet;
 
@@ -44,9 +44,9 @@ impl EventFilter {
             _ => {}
         }
         let connections = &self.connections;
-        let told = (self.actions.is_empty() || self.actions.contains(&event.action))
+        let fits = (self.actions.is_empty() || self.actions.contains(&event.action))
             && (connections.is_empty()
                 || event.connection_id.is_some_and(|connection| connections.contains(&connection)));
-        told.then(|| event.is_deprovisioning())
+        fits.then(|| event.is_deprovisioning())
     }
 }

@@ -24,13 +24,13 @@ pub(super) struct WebhookKeys {
 }
 
 impl NewKeys {
-    pub async fn make(cx: &Cx, id: Uuid, settings: &DestinationSettings) -> Result<Self> {
+    pub async fn make_keys(cx: &Cx, id: Uuid, settings: &DestinationSettings) -> Result<Self> {
         Ok(match settings.kind {
             Kind::EventStream => {
                 let wanted = settings.stream.clone().unwrap_or_default();
                 Self::Stream(stream::prepare_stream(cx, id, &wanted, settings.payload).await?)
             }
-            Kind::Webhook | Kind::Mail => Self::Webhook(WebhookKeys::make(cx, id).await?),
+            Kind::Webhook | Kind::Mail => Self::Webhook(WebhookKeys::make_keys(cx, id).await?),
         })
     }
 
@@ -43,7 +43,7 @@ impl NewKeys {
 }
 
 impl WebhookKeys {
-    pub async fn make(cx: &Cx, id: Uuid) -> Result<Self> {
+    pub async fn make_keys(cx: &Cx, id: Uuid) -> Result<Self> {
         let text = secret::new_secret()?;
         let (private, public) = secret::new_key_pair()?;
         let sealed = secret::seal_secret(cx, id, text.as_bytes()).await?;

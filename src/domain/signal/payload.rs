@@ -99,7 +99,7 @@ pub const MESSAGE_FIELDS: &[MessageField] = &[
     ),
 ];
 
-/// An event as it stands in the chain, to be told.
+/// An event as it stands in the chain, to be delivered.
 #[derive(Debug, Clone, FromQueryResult)]
 pub struct ChainedEvent {
     pub id: Uuid,
@@ -152,7 +152,7 @@ pub fn message_id(delivery: Uuid) -> String {
     format!("msg_{}", delivery.simple())
 }
 
-/// What a destination is told of `event`: the bytes of a JSON document.
+/// What a destination receives of `event`: the bytes of a JSON document.
 pub fn build_body(organization: Uuid, event: &ChainedEvent, payload: Payload) -> Vec<u8> {
     let mut data = json!({
         "eventId": event.id,

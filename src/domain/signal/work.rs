@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::destination::{
-    Destination, destination_event, lock_destination, save_destination, set_state, touch,
+    Destination, bump_version, destination_event, lock_destination, save_destination, set_state,
 };
 use super::payload::ChainedEvent;
 use super::stream::OpenedStream;
@@ -45,13 +45,13 @@ const MAX_AHEAD_READ: u64 = 20_000;
 /// Deliveries at the first attempt that are kept for a destination: the last ones.
 pub const ROUTINE_KEPT: i64 = 10_000;
 
-/// An organization with destinations that are told of events.
+/// An organization with destinations that receive events.
 #[derive(Debug, Clone, FromQueryResult)]
-pub struct ToldOrganization {
+pub struct SignalOrganization {
     pub organization_id: Uuid,
     /// Where its ledger ends.
     pub head: i64,
-    /// How far the slowest destination has been told.
+    /// The last event that the slowest destination has received.
     pub cursor: i64,
     /// When something is tried again.
     pub next_at: Option<DateTime<Utc>>,
@@ -62,7 +62,7 @@ pub struct ToldOrganization {
     held: i32,
 }
 
-impl ToldOrganization {
+impl SignalOrganization {
     /// Changes with each change of a destination's settings.
     pub fn revision(&self) -> (i64, i64, i64) {
         (self.destinations, self.versions, self.changed_at.timestamp_micros())
@@ -81,7 +81,7 @@ impl ToldOrganization {
 
 /// The organizations with destinations, and how far their ledgers go: one statement for all of
 /// them. Organizations without a destination cost nothing.
-pub async fn list_told_organizations(app: &App) -> Result<Vec<ToldOrganization>> {
+pub async fn list_signal_organizations(app: &App) -> Result<Vec<SignalOrganization>> {
     let (open, mut values) = (is_open_condition("d"), vec![LEASE_NAME.into()]);
     let now = app.database_time().current_timestamp_sql(&mut values);
     let text = format!(
@@ -96,7 +96,7 @@ pub async fn list_told_organizations(app: &App) -> Result<Vec<ToldOrganization>>
     );
     let reason = "which organizations have destinations to tell";
     let statement = app.statement_for_all_organizations(text, values, reason);
-    Ok(ToldOrganization::find_by_statement(statement).all(&app.store.read).await?)
+    Ok(SignalOrganization::find_by_statement(statement).all(&app.store.read).await?)
 }
 
 /// How long before its instant an event may have got its id.
@@ -152,11 +152,11 @@ pub struct OpenedDestination {
     pub waiting: Vec<(delivery::Model, ChainedEvent)>,
 }
 
-/// How far a destination has been told, to be written down.
+/// Which events a destination has received, to be stored.
 #[derive(Debug, Clone)]
-pub struct TellingProgress {
+pub struct DeliveryProgress {
     pub destination: Uuid,
-    /// [`Destination::restarts`] when it was told.
+    /// [`Destination::restarts`] at that time.
     pub restarts: i64,
     pub cursor: i64,
     pub next_at: Option<DateTime<Utc>>,
@@ -189,10 +189,10 @@ impl SignalWork {
         Ok(self.lease.delete_row(&self.cx.app.store.write).await?)
     }
 
-    /// The destinations that are called and told of events.
-    pub async fn list_told(&self) -> Result<Vec<Destination>> {
-        let told = destination::Column::State.is_in([State::Active, State::Failing]);
-        let query = self.cx.find::<destination::Entity>().filter(told);
+    /// The destinations that are called and receive events.
+    pub async fn list_receiving(&self) -> Result<Vec<Destination>> {
+        let active = destination::Column::State.is_in([State::Active, State::Failing]);
+        let query = self.cx.find::<destination::Entity>().filter(active);
         let called = query.filter(destination::Column::Url.is_not_null());
         Ok(called.all(&self.cx.app.store.write).await?)
     }
@@ -248,16 +248,16 @@ impl SignalWork {
         read_chained_events(&self.cx, after).await
     }
 
-    /// Writes down how far each destination has been told, and what was delivered and what failed
+    /// Stores which events each destination has received, and what was delivered and what failed
     /// on the way. Nothing of a destination that was sent back to an earlier place meanwhile. A
     /// delivery that has succeeded stays so.
     pub async fn write_down(
         &self,
-        told: Vec<(TellingProgress, Vec<delivery::Model>)>,
+        delivered: Vec<(DeliveryProgress, Vec<delivery::Model>)>,
     ) -> Result<()> {
         let db = &self.cx.app.store.write;
         let mut written = Vec::new();
-        for (progress, rows) in told {
+        for (progress, rows) in delivered {
             if self.save_progress(progress).await? {
                 written.extend(rows);
             }
@@ -295,7 +295,7 @@ impl SignalWork {
     }
 
     /// False when it was sent back, or when another server works for the organization.
-    async fn save_progress(&self, progress: TellingProgress) -> Result<bool> {
+    async fn save_progress(&self, progress: DeliveryProgress) -> Result<bool> {
         let cx = &self.cx;
         let mut sql = cx.sql([
             progress.destination.into(),
@@ -365,7 +365,7 @@ impl SignalWork {
                 if row.version != version || !matches!(row.state, State::Active | State::Failing) {
                     return Ok(Change::unchanged(()));
                 }
-                let now = touch(tx, &mut row);
+                let now = bump_version(tx, &mut row);
                 set_state(&mut row, state, now, Some((code, why)));
                 save_destination(tx, row.clone()).await?;
                 stream::notice::note_status(tx, &row, now).await?;

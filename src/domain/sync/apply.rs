@@ -70,7 +70,7 @@ pub async fn apply_steps(
     let (mut outcome, mut marks) = (PageOutcome::default(), Vec::new());
     for step in steps {
         if pass.holds && step.takes_access() {
-            marks.extend(step.here().map(|row| SeenMark { id: row.id, image: None }));
+            marks.extend(step.local_row().map(|row| SeenMark { id: row.id, image: None }));
             outcome.incomplete |= step.document().is_some_and(|document| document.incomplete);
             outcome.held.push(step);
         } else {
@@ -91,7 +91,7 @@ async fn apply_step(
     outcome: &mut PageOutcome,
 ) -> Result<Option<SeenMark>> {
     let subject = SyncSubject::of_step(types, &step);
-    let (kind, operation, before) = (step.kind, step.operation(), step.here().cloned());
+    let (kind, operation, before) = (step.kind, step.operation(), step.local_row().cloned());
     let applied = step.document().map(|document| (document.digest.clone(), document.incomplete));
     let is_skip = matches!(step.action, StepAction::Skip { .. });
     let seen = before.as_ref().map(|row| SeenMark { id: row.id, image: None });
@@ -142,14 +142,14 @@ async fn perform_step(cx: &Cx, step: SyncStep, pass: &mut ListPass) -> Result<Op
         StepAction::UpdateUser { here, document, .. } => {
             // Like a PUT, except that a source without `active` neither suspends nor reactivates
             // the account.
-            let told = |active: bool| {
+            let edited = |active: bool| {
                 let mut attributes = document.attributes.clone();
                 if !attributes.keys().any(|name| name.eq_ignore_ascii_case("active")) {
                     attributes.insert("active".into(), active.into());
                 }
                 attributes
             };
-            of_user(user::change_user(cx, here.id, |user, _| Ok(Some(told(user.active)))).await?)
+            of_user(user::change_user(cx, here.id, |user, _| Ok(Some(edited(user.active)))).await?)
         }
         StepAction::CreateGroup { document, members } => {
             let members = members.iter().map(Uuid::to_string).collect();

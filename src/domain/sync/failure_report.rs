@@ -37,7 +37,7 @@ impl<'a> SyncSubject<'a> {
         };
         let here = match step.action {
             StepAction::Delete { id } => Some(id),
-            _ => step.here().map(|row| row.id),
+            _ => step.local_row().map(|row| row.id),
         };
         let name = if kind == SyncKind::User { "userName" } else { "displayName" };
         let named = shown.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -19,7 +19,7 @@ use super::{CANCELLED_REASON, MAX_TROUBLES, Mode, Run, RunCounts, RunTrouble, St
 use crate::auth::policy::{Actor, Scope};
 use crate::buffers::failure_repeats::SucceededWrite;
 use crate::context::{
-    App, Change, ClaimedRow, Cx, DerivedChange, Lease, LeaseClaim, SYNC_RUNS, lease_lost,
+    App, Change, ClaimedRow, Cx, DerivedChange, Lease, LeaseClaim, SYNC_RUNS, Tx, lease_lost,
 };
 use crate::domain::comparison;
 use crate::domain::comparison::ComparisonEnd;
@@ -302,7 +302,7 @@ impl RunClaim {
 
     /// Resolves failures of earlier runs that this run has fixed. An incremental run does not
     /// resolve failures of full runs: the source may still fail to list everything.
-    async fn put_right(&self) -> Result<()> {
+    async fn resolve_fixed_failures(&self) -> Result<()> {
         let (organization, connection) = (self.run.organization_id, self.run.connection_id);
         let at = self.cx.app.clock.now();
         let scope = (self.run.mode == Mode::Incremental).then(|| vec![CHANGES_SCOPE.into()]);
@@ -330,7 +330,7 @@ impl RunClaim {
 
     /// Ends the run, or lets it wait.
     pub async fn finish_run(&self, end: RunEnd) -> Result<()> {
-        let reads_all = matches!(self.run.mode, Mode::Full | Mode::Incremental);
+        let reads_all = self.reads_all();
         let (state, reason) = match end {
             RunEnd::Lost => return Ok(()),
             RunEnd::Succeeded => (State::Succeeded, self.checkpoint.note.clone()),
@@ -347,74 +347,90 @@ impl RunClaim {
         };
         let system = self.system_context();
         let (cx, reason) = (&system, &reason);
-        cx.write(move |tx| {
-            Box::pin(async move {
-                let query =
-                    tx.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(self.run.id));
-                let Some(mut run) = crate::domain::lock_row(tx, query).await? else {
-                    return Ok(Change::unchanged(()));
-                };
-                if run.holder != Some(self.lease.holder()) || run.finished_at.is_some() {
-                    return Ok(Change::unchanged(()));
-                }
-                let now = tx.now_after(run.started_at);
-                (run.state, run.reason) = (state, reason.clone());
-                (run.checkpoint, run.counts) = (json!(self.checkpoint), json!(self.counts));
-                run.troubles = json!(self.troubles);
-                if state != State::Waiting {
-                    (run.finished_at, run.target) = (Some(now), None);
-                }
-                // After a run with failures, something must still be read again.
-                let since = (reads_all
-                    && state == State::Succeeded
-                    && self.counts.users.failed + self.counts.groups.failed == 0)
-                    .then_some(run.started_at)
-                    .flatten();
-                if run.mode != Mode::DryRun {
-                    let learned = SourceObservations {
-                        lists_members: self.checkpoint.lists_members,
-                        complete_at: since,
-                        full: state == State::Succeeded && run.mode == Mode::Full,
-                        changes: state == State::Succeeded && reads_all,
-                    };
-                    pull_source::store_observations(tx, run.connection_id, learned, now).await?;
-                }
-                let after =
-                    json!({ "mode": run.mode.to_value(), "counts": self.counts, "reason": reason });
-                let kind = match state {
-                    State::Succeeded => EventKind::SyncRunSucceeded,
-                    State::Waiting => EventKind::SyncRunWaiting,
-                    State::Failed => EventKind::SyncRunFailed,
-                    _ => EventKind::SyncRunEnded,
-                };
-                let entry = run_event(kind, &run, now, after);
-                let end = match (state, &self.compared) {
-                    (State::Waiting, _) => None,
-                    (State::Succeeded, Some(compared)) => Some(compared.clone()),
-                    (State::Cancelled, _) => Some(ComparisonEnd::failed(CANCELLED_REASON)),
-                    _ => Some(ComparisonEnd::failed(
-                        run.reason.as_deref().unwrap_or("the run ended"),
-                    )),
-                };
-                let compared = match end {
-                    Some(end) => {
-                        comparison::close_waiting(tx, (run.connection_id, run.id), &end).await?
-                    }
-                    None => None,
-                };
-                crate::domain::save_row::<sync_run::Entity, sync_run::ActiveModel>(tx, run).await?;
-                let mut change = Change::recorded((), entry);
-                let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
-                let told = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
-                change.followed.extend(told);
-                Ok(change)
-            })
-        })
-        .await?;
+        cx.write(move |tx| Box::pin(self.write_end(tx, cx, state, reason))).await?;
         if reads_all && state == State::Succeeded {
-            self.put_right().await?;
+            self.resolve_fixed_failures().await?;
         }
         Ok(())
+    }
+
+    fn reads_all(&self) -> bool {
+        matches!(self.run.mode, Mode::Full | Mode::Incremental)
+    }
+
+    /// Writes the end of the run and of the comparison that waits for it, unless another server has
+    /// taken the run.
+    async fn write_end(
+        &self,
+        tx: &Tx<'_>,
+        cx: &Cx,
+        state: State,
+        reason: &Option<String>,
+    ) -> Result<Change<()>> {
+        let query = tx.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(self.run.id));
+        let Some(mut run) = crate::domain::lock_row(tx, query).await? else {
+            return Ok(Change::unchanged(()));
+        };
+        if run.holder != Some(self.lease.holder()) || run.finished_at.is_some() {
+            return Ok(Change::unchanged(()));
+        }
+        let now = tx.now_after(run.started_at);
+        (run.state, run.reason) = (state, reason.clone());
+        (run.checkpoint, run.counts) = (json!(self.checkpoint), json!(self.counts));
+        run.troubles = json!(self.troubles);
+        if state != State::Waiting {
+            (run.finished_at, run.target) = (Some(now), None);
+        }
+        if run.mode != Mode::DryRun {
+            let observed = self.observations(&run, state);
+            pull_source::store_observations(tx, run.connection_id, observed, now).await?;
+        }
+        let after = json!({ "mode": run.mode.to_value(), "counts": self.counts, "reason": reason });
+        let kind = match state {
+            State::Succeeded => EventKind::SyncRunSucceeded,
+            State::Waiting => EventKind::SyncRunWaiting,
+            State::Failed => EventKind::SyncRunFailed,
+            _ => EventKind::SyncRunEnded,
+        };
+        let entry = run_event(kind, &run, now, after);
+        let end = self.comparison_end(&run, state);
+        let compared = match end {
+            Some(end) => comparison::close_waiting(tx, (run.connection_id, run.id), &end).await?,
+            None => None,
+        };
+        crate::domain::save_row::<sync_run::Entity, sync_run::ActiveModel>(tx, run).await?;
+        let mut change = Change::recorded((), entry);
+        let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
+        let followed = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
+        change.followed.extend(followed);
+        Ok(change)
+    }
+
+    /// What a run in this state teaches about its source.
+    fn observations(&self, run: &Run, state: State) -> SourceObservations {
+        let reads_all = self.reads_all();
+        // After a run with failures, something must still be read again.
+        let since = (reads_all
+            && state == State::Succeeded
+            && self.counts.users.failed + self.counts.groups.failed == 0)
+            .then_some(run.started_at)
+            .flatten();
+        SourceObservations {
+            lists_members: self.checkpoint.lists_members,
+            complete_at: since,
+            full: state == State::Succeeded && run.mode == Mode::Full,
+            changes: state == State::Succeeded && reads_all,
+        }
+    }
+
+    /// How the comparison ends that waits for the run; none while the run waits.
+    fn comparison_end(&self, run: &Run, state: State) -> Option<ComparisonEnd> {
+        match (state, &self.compared) {
+            (State::Waiting, _) => None,
+            (State::Succeeded, Some(compared)) => Some(compared.clone()),
+            (State::Cancelled, _) => Some(ComparisonEnd::of_failure(CANCELLED_REASON)),
+            _ => Some(ComparisonEnd::of_failure(run.reason.as_deref().unwrap_or("the run ended"))),
+        }
     }
 }
 

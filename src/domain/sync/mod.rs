@@ -57,6 +57,7 @@ pub struct SyncTally {
 }
 
 impl SyncTally {
+    /// Adds the counts of another page or run.
     pub fn add(&mut self, other: SyncTally) {
         self.read += other.read;
         self.created += other.created;
@@ -333,72 +334,7 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
     {
         let cx = Cx::system(app.clone(), organization_id);
         let cx = &cx;
-        let queued = cx.write(move |tx| {
-            Box::pin(async move {
-                let query = tx.find::<pull_source::Entity>();
-                let query = query.filter(pull_source::Column::ConnectionId.eq(connection_id));
-                let due = [pull_source::Column::NextRunAt, pull_source::Column::NextIncrementalAt];
-                let query = query
-                    .filter(due.into_iter().fold(Condition::any(), |any, it| any.add(it.lte(now))));
-                // Another replica was faster.
-                let Some(mut source) = super::lock_row(tx, query).await? else {
-                    return Ok(Change::unchanged(false));
-                };
-                let runs =
-                    briefs_in(&tx.db, tx.organization(), &[connection_id], RUNS_COMPARED_FOR_SPEED)
-                        .await?;
-                let next = |minutes: Option<i32>, full| {
-                    minutes
-                        .map(|minutes| now + schedule_delay(minutes, failed_in_a_row(&runs, full)))
-                };
-                let full_is_due = source.next_run_at.is_some_and(|at| at <= now);
-                let mode = if full_is_due { Mode::Full } else { Mode::Incremental };
-                if mode == Mode::Full {
-                    source.next_run_at = next(source.interval_minutes, true);
-                }
-                // A full run also reads what changed.
-                source.next_incremental_at = next(source.incremental_minutes, false);
-                super::save_row::<pull_source::Entity, pull_source::ActiveModel>(tx, source)
-                    .await?;
-                let live = connection::find_unlocked_connection(tx, connection_id).await?;
-                let skipped = match organization::check_provisioning(cx).await {
-                    _ if live.status != ConnectionStatus::Active || live.deleted_at.is_some() => {
-                        Some(RefusalReason::Inactive)
-                    }
-                    Err(Error::Held { reason, .. }) => Some(reason),
-                    Err(error) => return Err(error),
-                    Ok(()) => None,
-                };
-                let begun = match skipped {
-                    None => {
-                        begin_run(tx, connection_id, mode, None, "the connection's schedule")
-                            .await?
-                    }
-                    Some(_) => None,
-                };
-                match begun {
-                    Some(change) => Ok(change.map(|_| true)),
-                    None => {
-                        let at = tx.now_after(None);
-                        let why = json!({
-                            "reason": skipped.unwrap_or(RefusalReason::RunNotEnded).as_str(),
-                        });
-                        let subject = EventSubject { kind: "connection", id: connection_id };
-                        let entry = NewEvent {
-                            kind: EventKind::ConnectionSyncSkipped,
-                            subject,
-                            connection: Some(connection_id),
-                            at,
-                            before: None,
-                            after: Some(why),
-                            population: 0,
-                            name: None,
-                        };
-                        Ok(Change::recorded(false, entry))
-                    }
-                }
-            })
-        });
+        let queued = cx.write(move |tx| Box::pin(begin_due_run(tx, cx, connection_id, now)));
         match queued.await {
             Ok(queued) => begun += u64::from(queued),
             // It stays due; the other connections do not wait for it.
@@ -412,6 +348,76 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
         app.syncs.notify_one();
     }
     Ok(begun)
+}
+
+/// Begins the run that a connection's schedule asks for and plans the next one; false if there is
+/// none to begin. A run that is skipped leaves an event.
+async fn begin_due_run(
+    tx: &Tx<'_>,
+    cx: &Cx,
+    connection_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Change<bool>> {
+    let query = tx.find::<pull_source::Entity>();
+    let query = query.filter(pull_source::Column::ConnectionId.eq(connection_id));
+    let due = [pull_source::Column::NextRunAt, pull_source::Column::NextIncrementalAt];
+    let query =
+        query.filter(due.into_iter().fold(Condition::any(), |any, it| any.add(it.lte(now))));
+    // Another replica was faster.
+    let Some(mut source) = super::lock_row(tx, query).await? else {
+        return Ok(Change::unchanged(false));
+    };
+    let runs =
+        briefs_in(&tx.db, tx.organization(), &[connection_id], RUNS_COMPARED_FOR_SPEED).await?;
+    let next = |minutes: Option<i32>, full| {
+        minutes.map(|minutes| now + schedule_delay(minutes, failed_in_a_row(&runs, full)))
+    };
+    let full_is_due = source.next_run_at.is_some_and(|at| at <= now);
+    let mode = if full_is_due { Mode::Full } else { Mode::Incremental };
+    if mode == Mode::Full {
+        source.next_run_at = next(source.interval_minutes, true);
+    }
+    // A full run also reads what changed.
+    source.next_incremental_at = next(source.incremental_minutes, false);
+    super::save_row::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
+    let live = connection::find_unlocked_connection(tx, connection_id).await?;
+    let skipped = match organization::check_provisioning(cx).await {
+        _ if live.status != ConnectionStatus::Active || live.deleted_at.is_some() => {
+            Some(RefusalReason::Inactive)
+        }
+        Err(Error::Held { reason, .. }) => Some(reason),
+        Err(error) => return Err(error),
+        Ok(()) => None,
+    };
+    let begun = match skipped {
+        None => begin_run(tx, connection_id, mode, None, "the connection's schedule").await?,
+        Some(_) => None,
+    };
+    match begun {
+        Some(change) => Ok(change.map(|_| true)),
+        None => {
+            let reason = skipped.unwrap_or(RefusalReason::RunNotEnded);
+            let entry = skipped_event(connection_id, reason, tx.now_after(None));
+            Ok(Change::recorded(false, entry))
+        }
+    }
+}
+
+fn skipped_event(connection_id: Uuid, reason: RefusalReason, at: DateTime<Utc>) -> NewEvent {
+    let why = json!({
+        "reason": reason.as_str(),
+    });
+    let subject = EventSubject { kind: "connection", id: connection_id };
+    NewEvent {
+        kind: EventKind::ConnectionSyncSkipped,
+        subject,
+        connection: Some(connection_id),
+        at,
+        before: None,
+        after: Some(why),
+        population: 0,
+        name: None,
+    }
 }
 
 /// Begins a run of this mode again; false while another run of the connection has not ended.
@@ -569,7 +575,7 @@ pub async fn cancel_run(cx: &Cx, id: Uuid) -> Result<Run> {
                     run.cancelling = true;
                 } else {
                     (run.state, run.finished_at, run.target) = (State::Cancelled, Some(now), None);
-                    let end = ComparisonEnd::failed(CANCELLED_REASON);
+                    let end = ComparisonEnd::of_failure(CANCELLED_REASON);
                     let reading = (run.connection_id, run.id);
                     compared = comparison::close_waiting(tx, reading, &end).await?;
                 }
@@ -577,8 +583,9 @@ pub async fn cancel_run(cx: &Cx, id: Uuid) -> Result<Run> {
                 let entry = run_event(EventKind::SyncRunCancelled, &run, now, json!({}));
                 let mut change = Change::recorded(run, entry);
                 let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
-                let told = compared.map(|entry| DerivedChange { request_id, requested_at, entry });
-                change.followed.extend(told);
+                let followed =
+                    compared.map(|entry| DerivedChange { request_id, requested_at, entry });
+                change.followed.extend(followed);
                 Ok(change)
             })
         })

@@ -481,7 +481,7 @@ impl DueDomain {
     ///
     /// # Errors
     /// The database's own.
-    pub async fn settle(self, answer: TextAnswer) -> Result<()> {
+    pub async fn take_answer(self, answer: TextAnswer) -> Result<()> {
         match settle_answer(&self.cx, self.row.id, answer).await {
             // It was removed meanwhile, or another organization has proven it meanwhile.
             Ok(_) | Err(Error::NotFound(_) | Error::Held { .. }) => Ok(()),

@@ -335,7 +335,7 @@ impl OrganizationDirectory {
         subject: String,
         #[graphql(desc = "A permission as roles name it.")] permission: String,
     ) -> Result<Option<Decision>> {
-        decision::decide(ctx, &subject, permission).await
+        decision::resolve_decision(ctx, &subject, permission).await
     }
 
     /// Deleted accounts that can still be restored, in the order of their creation unless ordered

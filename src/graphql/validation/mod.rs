@@ -23,7 +23,7 @@ use async_graphql_value::Value;
 
 use super::document_limits::DocumentRefusal;
 use values::{LiteralCheck, ValuePlace};
-use variables::Scope;
+use variables::SelectionScope;
 
 pub use schema_index::{FieldInfo, SchemaIndex, TypeInfo, named_type};
 pub use substitution::{merge_root_fields, omit_arguments};
@@ -34,14 +34,14 @@ const MAX_FAULTS: usize = 20;
 
 /// A mistake in a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct DocumentFault {
     /// What is wrong, in words for people.
     pub message: String,
     /// Where it is.
     pub pos: Pos,
 }
 
-impl Fault {
+impl DocumentFault {
     fn new(message: impl Into<String>, pos: Pos) -> Self {
         Self { message: message.into(), pos }
     }
@@ -55,8 +55,9 @@ impl Fault {
 pub fn find_faults(
     index: &SchemaIndex,
     document: &ExecutableDocument,
-) -> Result<Vec<Fault>, DocumentRefusal> {
-    let mut walk = Walk { index, document, faults: Vec::new(), scope: Scope::default() };
+) -> Result<Vec<DocumentFault>, DocumentRefusal> {
+    let mut walk =
+        ValidationWalk { index, document, faults: Vec::new(), scope: SelectionScope::default() };
     let mut fragments = HashMap::new();
     for (name, fragment) in &document.fragments {
         walk.check_fragment(&fragment.node);
@@ -66,9 +67,9 @@ pub fn find_faults(
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let root = root_type(operation.ty);
-        walk.check_directives(&operation.directives, Location::Operation);
+        walk.check_directives(&operation.directives, DirectiveLocation::Operation);
         for definition in &operation.variable_definitions {
-            walk.check_directives(&definition.node.directives, Location::Operation);
+            walk.check_directives(&definition.node.directives, DirectiveLocation::Operation);
         }
         walk.check_selection_set(root, &operation.selection_set);
         let scope = std::mem::take(&mut walk.scope);
@@ -106,7 +107,7 @@ pub fn root_type(ty: OperationType) -> &'static str {
 /// The fragments that are reached from these, each once.
 fn list_unseen_fragments<'a>(
     spreads: &[&'a Name],
-    fragments: &HashMap<&'a Name, Scope<'a>>,
+    fragments: &HashMap<&'a Name, SelectionScope<'a>>,
 ) -> Vec<&'a Name> {
     let mut seen = HashSet::new();
     let mut reached = Vec::new();
@@ -122,28 +123,28 @@ fn list_unseen_fragments<'a>(
 
 /// Where a directive stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Location {
+enum DirectiveLocation {
     /// On a field or a fragment in a selection set.
     Selection,
     /// On an operation, on one of its variables, or on the definition of a fragment.
     Operation,
 }
 
-struct Walk<'a> {
+struct ValidationWalk<'a> {
     index: &'a SchemaIndex,
     document: &'a ExecutableDocument,
-    faults: Vec<Fault>,
+    faults: Vec<DocumentFault>,
     /// What the operation or the fragment that is walked contains.
-    scope: Scope<'a>,
+    scope: SelectionScope<'a>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ValidationWalk<'a> {
     fn report(&mut self, message: String, pos: Pos) {
-        self.faults.push(Fault::new(message, pos));
+        self.faults.push(DocumentFault::new(message, pos));
     }
 
     fn check_fragment(&mut self, fragment: &'a FragmentDefinition) {
-        self.check_directives(&fragment.directives, Location::Operation);
+        self.check_directives(&fragment.directives, DirectiveLocation::Operation);
         let on = &fragment.type_condition.node.on;
         if self.is_composite(on) {
             self.check_selection_set(&on.node, &fragment.selection_set);
@@ -166,7 +167,7 @@ impl<'a> Walk<'a> {
             if self.faults.len() >= MAX_FAULTS {
                 return;
             }
-            self.check_directives(item.node.directives(), Location::Selection);
+            self.check_directives(item.node.directives(), DirectiveLocation::Selection);
             match &item.node {
                 Selection::Field(field) => self.check_field(parent, &field.node),
                 Selection::InlineFragment(inline) => {
@@ -281,13 +282,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn check_directives(&mut self, directives: &'a [Positioned<Directive>], location: Location) {
+    fn check_directives(
+        &mut self,
+        directives: &'a [Positioned<Directive>],
+        location: DirectiveLocation,
+    ) {
         let mut seen = HashSet::new();
         for directive in directives {
             let pos = directive.pos;
             let Directive { name, arguments } = &directive.node;
             match name.node.as_str() {
-                "skip" | "include" if location == Location::Selection => {
+                "skip" | "include" if location == DirectiveLocation::Selection => {
                     if !seen.insert(name.node.as_str()) {
                         self.report(format!("the directive @{} is given twice", name.node), pos);
                     }

@@ -14,7 +14,7 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Pos};
 
-use super::Fault;
+use super::DocumentFault;
 use super::schema_index::{FieldInfo, SchemaIndex, TypeInfo, named_type};
 use crate::graphql::document_limits::DocumentRefusal;
 
@@ -39,7 +39,7 @@ impl SelectedField<'_> {
 
 /// What a group of fields is compared for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Comparison {
+enum FieldComparison {
     /// Their values have one shape.
     Shape,
     /// They are one field with one set of arguments.
@@ -56,27 +56,27 @@ pub fn check_overlaps<'a>(
     document: &'a ExecutableDocument,
     root: &'a str,
     operation: &'a OperationDefinition,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<DocumentFault>,
 ) -> Result<(), DocumentRefusal> {
     let mut walk = OverlapWalk { index, document, compared: HashSet::new(), looked_at: 0, faults };
     let mut fields = Vec::new();
-    walk.collect(root, &operation.selection_set.node, &mut HashSet::new(), &mut fields)?;
-    walk.compare(Comparison::Shape, &fields)?;
-    walk.compare(Comparison::Identity, &fields)
+    walk.collect_fields(root, &operation.selection_set.node, &mut HashSet::new(), &mut fields)?;
+    walk.compare_fields(FieldComparison::Shape, &fields)?;
+    walk.compare_fields(FieldComparison::Identity, &fields)
 }
 
 struct OverlapWalk<'a, 'b> {
     index: &'a SchemaIndex,
     document: &'a ExecutableDocument,
     /// The sets of fields that were compared.
-    compared: HashSet<(Comparison, Vec<usize>)>,
+    compared: HashSet<(FieldComparison, Vec<usize>)>,
     looked_at: usize,
-    faults: &'b mut Vec<Fault>,
+    faults: &'b mut Vec<DocumentFault>,
 }
 
 impl<'a> OverlapWalk<'a, '_> {
     /// Adds the fields of a selection set, with those in its fragments.
-    fn collect(
+    fn collect_fields(
         &mut self,
         parent: &'a str,
         set: &'a SelectionSet,
@@ -99,7 +99,12 @@ impl<'a> OverlapWalk<'a, '_> {
                 Selection::InlineFragment(inline) => {
                     let on = inline.node.type_condition.as_ref();
                     let parent = on.map_or(parent, |condition| condition.node.on.node.as_str());
-                    self.collect(parent, &inline.node.selection_set.node, fragments, fields)?;
+                    self.collect_fields(
+                        parent,
+                        &inline.node.selection_set.node,
+                        fragments,
+                        fields,
+                    )?;
                 }
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
@@ -108,7 +113,7 @@ impl<'a> OverlapWalk<'a, '_> {
                     {
                         let parent = fragment.node.type_condition.node.on.node.as_str();
                         let set = &fragment.node.selection_set.node;
-                        self.collect(parent, set, fragments, fields)?;
+                        self.collect_fields(parent, set, fragments, fields)?;
                     }
                 }
             }
@@ -117,9 +122,9 @@ impl<'a> OverlapWalk<'a, '_> {
     }
 
     /// Compares the fields of one level, and then those below them.
-    fn compare(
+    fn compare_fields(
         &mut self,
-        comparison: Comparison,
+        comparison: FieldComparison,
         fields: &[SelectedField<'a>],
     ) -> Result<(), DocumentRefusal> {
         let mut identities: Vec<usize> = fields.iter().map(SelectedField::identity).collect();
@@ -140,8 +145,8 @@ impl<'a> OverlapWalk<'a, '_> {
         }
         for group in groups {
             match comparison {
-                Comparison::Shape => self.compare_group(comparison, &group)?,
-                Comparison::Identity => {
+                FieldComparison::Shape => self.compare_group(comparison, &group)?,
+                FieldComparison::Identity => {
                     for group in self.split_by_object(&group) {
                         self.compare_group(comparison, &group)?;
                     }
@@ -165,7 +170,7 @@ impl<'a> OverlapWalk<'a, '_> {
 
     fn compare_group(
         &mut self,
-        comparison: Comparison,
+        comparison: FieldComparison,
         group: &[SelectedField<'a>],
     ) -> Result<(), DocumentRefusal> {
         if let Some((first, others)) = group.split_first() {
@@ -176,7 +181,7 @@ impl<'a> OverlapWalk<'a, '_> {
                         "the fields \"{key}\" conflict, because {reason}; give each an alias of \
                          its own"
                     );
-                    self.faults.push(Fault::new(message, other.pos));
+                    self.faults.push(DocumentFault::new(message, other.pos));
                     return Ok(());
                 }
             }
@@ -186,26 +191,26 @@ impl<'a> OverlapWalk<'a, '_> {
         for SelectedField { field, info, .. } in group {
             if let Some(info) = info {
                 let set = &field.selection_set.node;
-                self.collect(named_type(&info.ty), set, &mut fragments, &mut below)?;
+                self.collect_fields(named_type(&info.ty), set, &mut fragments, &mut below)?;
             }
         }
-        if below.is_empty() { Ok(()) } else { self.compare(comparison, &below) }
+        if below.is_empty() { Ok(()) } else { self.compare_fields(comparison, &below) }
     }
 
     /// Why two fields cannot come under one name.
     fn find_conflict(
         &self,
-        comparison: Comparison,
+        comparison: FieldComparison,
         one: &SelectedField<'a>,
         other: &SelectedField<'a>,
     ) -> Option<String> {
         match comparison {
-            Comparison::Shape => {
+            FieldComparison::Shape => {
                 let (one, other) = (&one.info?.ty, &other.info?.ty);
                 self.differs_in_shape(one, other)
                     .then(|| format!("one is of type \"{one}\" and one of type \"{other}\""))
             }
-            Comparison::Identity => {
+            FieldComparison::Identity => {
                 let (name, other_name) = (&one.field.name.node, &other.field.name.node);
                 if name != other_name {
                     return Some(format!("\"{name}\" and \"{other_name}\" are different fields"));

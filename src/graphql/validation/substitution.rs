@@ -10,7 +10,7 @@ use async_graphql::{Name, Positioned, Variables};
 use async_graphql_value::indexmap::IndexMap;
 use async_graphql_value::{ConstValue, Value};
 
-use super::Fault;
+use super::DocumentFault;
 
 /// Takes out the arguments whose value is a variable that was left out, so that their defaults
 /// apply (section 6.4.1); the library would read them as null. `values` are the coerced variables
@@ -51,12 +51,12 @@ fn omit_in_selection(set: &mut SelectionSet, values: &Variables) {
 /// the library would run each of them, and of a subscription it would ignore the fragments.
 ///
 /// # Errors
-/// A [`Fault`] for a subscription that does not select exactly one field (section 5.2.4.1).
+/// A [`DocumentFault`] for a subscription that does not select exactly one field (section 5.2.4.1).
 pub fn merge_root_fields(
     document: &mut ExecutableDocument,
     name: Option<&str>,
     values: &Variables,
-) -> Result<(), Fault> {
+) -> Result<(), DocumentFault> {
     let Some(operation) = chosen_operation(document, name) else { return Ok(()) };
     let kind = operation.ty;
     let pos = operation.selection_set.pos;
@@ -65,7 +65,7 @@ pub fn merge_root_fields(
         && has_root_directives(document, &set, &mut HashSet::new())
     {
         let message = "the root of a subscription cannot have directives";
-        return Err(Fault::new(message, pos));
+        return Err(DocumentFault::new(message, pos));
     }
     let mut merged: IndexMap<Name, Positioned<Field>> = IndexMap::new();
     collect_root_fields(document, &set, values, &mut HashSet::new(), &mut merged);
@@ -74,7 +74,7 @@ pub fn merge_root_fields(
             && merged.values().all(|field| !field.node.name.node.starts_with("__"));
         if !is_single {
             let message = "a subscription selects exactly one field, and not one of introspection";
-            return Err(Fault::new(message, pos));
+            return Err(DocumentFault::new(message, pos));
         }
     }
     if let Some(operation) = chosen_operation(document, name) {

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use async_graphql::Variables;
 use serde_json::Value;
 
-use super::{Fault, SchemaIndex, coerce_variables, find_faults, merge_root_fields, omit_arguments};
+use super::{
+    DocumentFault, SchemaIndex, coerce_variables, find_faults, merge_root_fields, omit_arguments,
+};
 use crate::graphql::document::parse_document;
 use crate::graphql::document_limits::{self, DocumentRefusal};
 
 /// Why a request is refused, in the order of the server's checks.
 fn refuse(text: &str, name: Option<&str>, variables: &Value) -> Option<String> {
     let index = SchemaIndex::of_server();
-    let checked = || -> Result<Vec<Fault>, String> {
+    let checked = || -> Result<Vec<DocumentFault>, String> {
         let mut document = parse_document(text).map_err(|error| error.message)?;
         document_limits::check_document(&document).map_err(|refusal| format!("{refusal:?}"))?;
         let faults = find_faults(index, &document).map_err(|refusal| format!("{refusal:?}"))?;
@@ -84,7 +86,7 @@ fn mistakes_are_explained() {
 }
 
 /// Validation alone, without the limits that stand before it.
-fn validate(text: &str) -> (Result<Vec<Fault>, DocumentRefusal>, Duration) {
+fn validate(text: &str) -> (Result<Vec<DocumentFault>, DocumentRefusal>, Duration) {
     let document = parse_document(text).unwrap();
     let index = SchemaIndex::of_server();
     let begun = Instant::now();

@@ -6,7 +6,7 @@ use async_graphql::{Name, Pos, Variables};
 use async_graphql_value::indexmap::IndexMap;
 use async_graphql_value::{ConstValue, Number, Value};
 
-use super::Fault;
+use super::DocumentFault;
 use super::schema_index::{SchemaIndex, TypeInfo, named_type};
 use super::variables::VariableUse;
 
@@ -24,7 +24,7 @@ pub struct ValuePlace<'a> {
 /// Checks literals, and collects the variables in them.
 pub struct LiteralCheck<'a, 'b> {
     pub index: &'a SchemaIndex,
-    pub faults: &'b mut Vec<Fault>,
+    pub faults: &'b mut Vec<DocumentFault>,
     pub uses: &'b mut Vec<VariableUse<'a>>,
 }
 
@@ -145,8 +145,10 @@ impl<'a> LiteralCheck<'a, '_> {
     }
 
     fn report(&mut self, pos: Pos, path: &str, message: String) {
-        self.faults
-            .push(Fault::new(format!("invalid value for argument \"{path}\": {message}"), pos));
+        self.faults.push(DocumentFault::new(
+            format!("invalid value for argument \"{path}\": {message}"),
+            pos,
+        ));
     }
 }
 
@@ -176,12 +178,12 @@ fn to_int(number: &Number) -> Option<i32> {
 /// is left out and has no default is not among them.
 ///
 /// # Errors
-/// A [`Fault`] for the first value that does not fit.
+/// A [`DocumentFault`] for the first value that does not fit.
 pub fn coerce_variables(
     index: &SchemaIndex,
     operation: &OperationDefinition,
     given: &Variables,
-) -> Result<Variables, Fault> {
+) -> Result<Variables, DocumentFault> {
     let mut values = Variables::default();
     for definition in &operation.variable_definitions {
         let pos = definition.pos;
@@ -190,11 +192,11 @@ pub fn coerce_variables(
         let ty = &definition.var_type.node;
         let value = match (given.get(name), &definition.default_value) {
             (Some(value), _) => coerce(index, value, ty, &format!("${name}"))
-                .map_err(|message| Fault::new(message, pos))?,
+                .map_err(|message| DocumentFault::new(message, pos))?,
             (None, Some(default)) => default.node.clone(),
             (None, None) if ty.nullable => continue,
             (None, None) => {
-                return Err(Fault::new(format!("the variable ${name} is required"), pos));
+                return Err(DocumentFault::new(format!("the variable ${name} is required"), pos));
             }
         };
         values.insert(name.clone(), value);

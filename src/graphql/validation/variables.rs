@@ -9,7 +9,7 @@ use async_graphql_value::{ConstValue, Value};
 
 use super::schema_index::{SchemaIndex, TypeInfo, named_type};
 use super::values::{LiteralCheck, ValuePlace};
-use super::{Fault, list_unseen_fragments};
+use super::{DocumentFault, list_unseen_fragments};
 
 /// A place where a variable is used.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct VariableUse<'a> {
 
 /// What an operation or a fragment contains itself.
 #[derive(Default)]
-pub struct Scope<'a> {
+pub struct SelectionScope<'a> {
     pub uses: Vec<VariableUse<'a>>,
     /// The fragments that it spreads.
     pub spreads: Vec<&'a Name>,
@@ -30,9 +30,9 @@ pub struct Scope<'a> {
 pub fn check_variables<'a>(
     index: &'a SchemaIndex,
     operation: &'a OperationDefinition,
-    scope: &Scope<'a>,
-    fragments: &HashMap<&'a Name, Scope<'a>>,
-    faults: &mut Vec<Fault>,
+    scope: &SelectionScope<'a>,
+    fragments: &HashMap<&'a Name, SelectionScope<'a>>,
+    faults: &mut Vec<DocumentFault>,
 ) {
     let mut defined = HashMap::new();
     for definition in &operation.variable_definitions {
@@ -41,17 +41,17 @@ pub fn check_variables<'a>(
         let name = &definition.name.node;
         let ty = &definition.var_type.node;
         if defined.insert(name.as_str(), definition).is_some() {
-            faults.push(Fault::new(format!("the variable ${name} is defined twice"), pos));
+            faults.push(DocumentFault::new(format!("the variable ${name} is defined twice"), pos));
         }
         match index.find_type(named_type(ty)).map(TypeInfo::is_input) {
             Some(true) => {}
             Some(false) => {
                 let message = format!("the variable ${name} cannot be of type \"{ty}\"");
-                faults.push(Fault::new(message, pos));
+                faults.push(DocumentFault::new(message, pos));
             }
             None => {
                 let message = format!("unknown type \"{}\"", named_type(ty));
-                faults.push(Fault::new(message, definition.var_type.pos));
+                faults.push(DocumentFault::new(message, definition.var_type.pos));
             }
         }
     }
@@ -61,7 +61,10 @@ pub fn check_variables<'a>(
     for VariableUse { name, place } in std::iter::once(scope).chain(scopes).flat_map(|s| &s.uses) {
         used.insert(name.as_str());
         let Some(definition) = defined.get(name.as_str()) else {
-            faults.push(Fault::new(format!("the variable ${name} is not defined"), place.pos));
+            faults.push(DocumentFault::new(
+                format!("the variable ${name} is not defined"),
+                place.pos,
+            ));
             continue;
         };
         let ty = &definition.var_type.node;
@@ -75,21 +78,21 @@ pub fn check_variables<'a>(
             let message = format!(
                 "the variable ${name} of type \"{ty}\" stands where \"{expected}\" is expected"
             );
-            faults.push(Fault::new(message, place.pos));
+            faults.push(DocumentFault::new(message, place.pos));
         }
         if place.is_one_of && ty.nullable {
             let message = format!(
                 "the variable ${name} of type \"{ty}\" may be null and stands where exactly \
                          one field is given"
             );
-            faults.push(Fault::new(message, place.pos));
+            faults.push(DocumentFault::new(message, place.pos));
         }
     }
     for definition in &operation.variable_definitions {
         let name = &definition.node.name.node;
         if !used.contains(name.as_str()) {
             let message = format!("the variable ${name} is never used");
-            faults.push(Fault::new(message, definition.pos));
+            faults.push(DocumentFault::new(message, definition.pos));
         }
     }
 }
@@ -110,7 +113,7 @@ pub fn default_literals(operation: &OperationDefinition) -> Vec<(&Name, &Type, V
 pub fn check_default(
     index: &SchemaIndex,
     (name, ty, value, pos): &(&Name, &Type, Value, Pos),
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<DocumentFault>,
 ) {
     let place = ValuePlace { ty: Some(*ty), has_default: false, is_one_of: false, pos: *pos };
     if index.find_type(named_type(ty)).is_some_and(TypeInfo::is_input) {

@@ -189,7 +189,7 @@ fn parse_message(
 }
 
 /// What the socket may read from its client next.
-enum Phase {
+enum SocketPhase {
     /// `connection_init` is awaited.
     Opening,
     /// The credential is being checked: nothing is read until then.
@@ -218,19 +218,20 @@ async fn serve_connection(
     let (to_client, mut from_protocol) = mpsc::channel(1);
     // The slot of an authenticated socket: taken with `connection_init`, kept until the end.
     let slot = Arc::new(Mutex::new(None));
-    let opening = Opening { door: door.clone(), session: session.clone(), slot: slot.clone() };
+    let opening =
+        SessionOpening { door: door.clone(), session: session.clone(), slot: slot.clone() };
     let mut protocol =
         pin!(run_protocol(protocol, opening, (caller, source), from_client, to_client));
     let mut running = true;
-    let mut phase = Phase::Opening;
+    let mut phase = SocketPhase::Opening;
     let mut guard: Option<StreamGuard> = None;
     let opened_by = Instant::now() + INIT_TIMEOUT;
     let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut quiet = 0;
     loop {
-        let opening = matches!(phase, Phase::Opening | Phase::Authenticating);
-        let reading = matches!(phase, Phase::Opening | Phase::Ready);
+        let opening = matches!(phase, SocketPhase::Opening | SocketPhase::Authenticating);
+        let reading = matches!(phase, SocketPhase::Opening | SocketPhase::Ready);
         tokio::select! {
             () = &mut protocol, if running => running = false,
             Some(frame) = closes.recv() => return Err(SocketClosed::Closed(frame)),
@@ -256,7 +257,7 @@ async fn serve_connection(
                 if let Some(message) = answer_client(message, &session, &mut phase, &mut closes)? {
                     line.send_message(message).await?;
                 }
-                if guard.is_none() && matches!(phase, Phase::Ready) {
+                if guard.is_none() && matches!(phase, SocketPhase::Ready) {
                     drop(anonymous.take());
                     guard = session.caller().map(StreamGuard::spawn_for);
                 }
@@ -291,7 +292,7 @@ async fn negotiated_protocol(name: Option<&HeaderValue>) -> Option<GraphQLProtoc
 }
 
 /// What `connection_init` needs.
-struct Opening {
+struct SessionOpening {
     door: Arc<GraphqlState>,
     session: SocketSession,
     slot: Arc<Mutex<Option<StreamSlot>>>,
@@ -300,7 +301,7 @@ struct Opening {
 /// Runs the protocol between two channels, until it closes the socket.
 async fn run_protocol(
     protocol: GraphQLProtocol,
-    opening: Opening,
+    opening: SessionOpening,
     (caller, source): (Option<ApiCaller>, Option<IpAddr>),
     from_client: mpsc::Receiver<Message>,
     to_client: mpsc::Sender<Message>,
@@ -323,12 +324,12 @@ async fn run_protocol(
 
 /// Authenticates the caller. An error closes the socket.
 async fn open_session(
-    opening: Opening,
+    opening: SessionOpening,
     payload: &Map<String, Data>,
     caller: Option<ApiCaller>,
     source: Option<IpAddr>,
 ) -> async_graphql::Result<async_graphql::Data> {
-    let Opening { door, session, slot } = opening;
+    let SessionOpening { door, session, slot } = opening;
     let close = |frame| {
         session.close(frame);
         async_graphql::Error::new("refused")
@@ -356,16 +357,16 @@ async fn open_session(
 fn forward_message(
     message: ClientMessage,
     session: &SocketSession,
-    phase: &mut Phase,
+    phase: &mut SocketPhase,
 ) -> Result<Option<Data>, SocketClosed> {
-    let ready = matches!(phase, Phase::Ready);
+    let ready = matches!(phase, SocketPhase::Ready);
     Ok(match message {
         ClientMessage::Pong {} => None,
         ClientMessage::Ping {} => Some(json!({ "type": "ping" })),
         ClientMessage::ConnectionInit { payload } => {
             // A second one is refused by the protocol.
             if !ready {
-                *phase = Phase::Authenticating;
+                *phase = SocketPhase::Authenticating;
             }
             Some(json!({ "type": "connection_init", "payload": payload.unwrap_or_default() }))
         }
@@ -375,7 +376,7 @@ fn forward_message(
         ClientMessage::Complete { id } => session.remove_operation(&id).map(|_| {
             let message = json!({ "type": "complete", "id": id });
             let next_start = format!(r#"{{"type":"next","id":{},"#, Data::from(id.as_str()));
-            *phase = Phase::Completing { id, next_start };
+            *phase = SocketPhase::Completing { id, next_start };
             message
         }),
         ClientMessage::Subscribe { id, payload } => {
@@ -408,7 +409,7 @@ fn forward_message(
 fn answer_client(
     message: Message,
     session: &SocketSession,
-    phase: &mut Phase,
+    phase: &mut SocketPhase,
     closes: &mut mpsc::UnboundedReceiver<CloseFrame>,
 ) -> Result<Option<Message>, SocketClosed> {
     let text = match &message {
@@ -421,10 +422,10 @@ fn answer_client(
         _ => return Ok(Some(message)),
     };
     if text.starts_with(ACK_START) {
-        *phase = Phase::Ready;
+        *phase = SocketPhase::Ready;
         return Ok(Some(message));
     }
-    if let Phase::Completing { next_start, .. } = &*phase
+    if let SocketPhase::Completing { next_start, .. } = &*phase
         && text.starts_with(next_start.as_str())
     {
         return Ok(None);
@@ -435,8 +436,8 @@ fn answer_client(
     let Ok(ClientMessage::Complete { id }) = serde_json::from_str(text) else {
         return Err(SocketClosed::with_code(4500, "Internal server error"));
     };
-    if matches!(&*phase, Phase::Completing { id: ended, .. } if *ended == id) {
-        *phase = Phase::Ready;
+    if matches!(&*phase, SocketPhase::Completing { id: ended, .. } if *ended == id) {
+        *phase = SocketPhase::Ready;
     }
     Ok(match session.remove_operation(&id) {
         Some(OperationEnd::Complete) => Some(message),

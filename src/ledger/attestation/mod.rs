@@ -102,6 +102,7 @@ impl Default for ExportDigest {
 }
 
 impl ExportDigest {
+    /// Adds the next bytes of the file.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

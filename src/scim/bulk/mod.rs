@@ -123,13 +123,13 @@ impl ScimBulkOutcome {
     }
 
     /// The outcome of an operation that an earlier run has told.
-    fn from_told(told: &AsyncOutcome) -> Self {
-        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    fn from_async_outcome(outcome: &AsyncOutcome) -> Self {
+        let status = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let result = match status {
             status if status.is_success() => Ok(status),
             status => Err(ScimFailure::from_status(status, "it failed before")),
         };
-        Self { id: told.resource.map(|id| id.to_string()), version: None, result }
+        Self { id: outcome.resource.map(|id| id.to_string()), version: None, result }
     }
 }
 
@@ -158,11 +158,11 @@ impl<'a> ScimBulkRun<'a> {
     async fn execute_step(&mut self, step: PlanStep) -> Result<()> {
         let at = step.position();
         let Some(operation) = self.operations.get(at) else { return Ok(()) };
-        if let Some(told) = self.deferred.as_ref().and_then(|deferred| deferred.told(at)) {
-            let told = ScimBulkOutcome::from_told(told);
+        if let Some(earlier) = self.deferred.as_ref().and_then(|deferred| deferred.outcome_at(at)) {
+            let earlier = ScimBulkOutcome::from_async_outcome(earlier);
             // An operation in two parts comes here twice.
             if self.outcomes.get(at).is_some_and(Option::is_none) {
-                self.note_outcome(at, told);
+                self.note_outcome(at, earlier);
             }
             return Ok(());
         }
@@ -199,16 +199,16 @@ impl<'a> ScimBulkRun<'a> {
     }
 
     async fn record_outcome(&mut self, at: usize, outcome: ScimBulkOutcome) -> Result<()> {
-        let told = self.deferred.clone().map(|it| (it, self.describe_outcome(at, &outcome)));
-        if let Some((deferred, told)) = &told
-            && deferred.is_tried_again(told)
+        let reported = self.deferred.clone().map(|it| (it, self.describe_outcome(at, &outcome)));
+        if let Some((deferred, reported)) = &reported
+            && deferred.is_tried_again(reported)
         {
-            let why = format!("a deferred operation was answered {}", told.status);
+            let why = format!("a deferred operation was answered {}", reported.status);
             return Err(Error::Busy(why));
         }
         self.log_operation(at, &outcome);
-        if let Some((deferred, told)) = &told {
-            deferred.tell_outcome(at, told).await?;
+        if let Some((deferred, reported)) = &reported {
+            deferred.tell_outcome(at, reported).await?;
         }
         self.note_outcome(at, outcome);
         Ok(())
@@ -294,7 +294,7 @@ impl<'a> ScimBulkRun<'a> {
 
     /// What an earlier run wrote for the operation at this place.
     fn earlier_write(&self, at: usize) -> Option<EarlierWrite> {
-        self.deferred.as_ref()?.written(at)
+        self.deferred.as_ref()?.earlier_write_at(at)
     }
 
     async fn execute_task(&self, at: usize, task: &ScimBulkTask<'_>) -> ScimBulkOutcome {

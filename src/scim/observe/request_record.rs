@@ -226,23 +226,23 @@ impl ScimRequestRecord {
             .unwrap_or_else(|| classify::classify_request(method, resource, one, search));
         let (at, request) =
             (app.clock.now(), learnt.caller.as_ref().map(|caller| caller.request_id));
+        let write = ScimWrite {
+            connection,
+            method,
+            resource,
+            path,
+            id,
+            meaning,
+            types,
+            body: None,
+            repeatable: false,
+        };
         let Some(refusal) = refusal else {
             if status.is_success() && app.repeats.has_open_failures(connection) {
-                let write = ScimWrite {
-                    connection,
-                    method,
-                    resource,
-                    path,
-                    id,
-                    meaning,
-                    types,
-                    body: body(),
-                    repeatable: false,
-                };
-                write
-                    .successes_by_name(organization, at)
-                    .into_iter()
-                    .for_each(|success| app.repeats.note_success(success));
+                let write = ScimWrite { body: body(), ..write };
+                for success in write.successes_by_name(organization, at) {
+                    app.repeats.note_success(success);
+                }
             }
             return None;
         };
@@ -260,33 +260,13 @@ impl ScimRequestRecord {
         let refusal = RequestRefusal { reason, scim_type: refusal.scim_type, field };
         if status == StatusCode::TOO_MANY_REQUESTS {
             // All requests over the limit are one failure.
-            let meaning = "requests";
-            let write = ScimWrite {
-                connection,
-                method: "",
-                resource: "/",
-                path,
-                id: None,
-                meaning,
-                types,
-                body: None,
-                repeatable: false,
-            };
+            let (method, resource, meaning) = ("", "/", "requests");
+            let write = ScimWrite { method, resource, id: None, meaning, ..write };
             return Some(write.into_report(&refusal, request, at));
         }
         // A retry would create a second time a resource that was created in part.
         let repeatable = method != "POST" || id.is_none();
-        let write = ScimWrite {
-            connection,
-            method,
-            resource,
-            path,
-            id,
-            meaning,
-            types,
-            body: body(),
-            repeatable,
-        };
+        let write = ScimWrite { body: body(), repeatable, ..write };
         Some(write.into_report(&refusal, request, at))
     }
 
@@ -377,9 +357,7 @@ pub async fn record_request(
     let (slug, path) = path.split_once('/').unwrap_or((path, ""));
     let mut target = parse_target(request.method(), path);
     let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
-    let wrong_kind = request_head::bearer_token(request.headers())
-        .is_some_and(|secret| secret.starts_with(api_key::API_KEY_PREFIX));
+    let unknown = reason_if_unknown(request.headers());
     let note = ScimRequestRecord(Arc::new((target, Mutex::default())));
     request.extensions_mut().insert(note.clone());
     let response = next.run(request).await;
@@ -388,20 +366,9 @@ pub async fn record_request(
     }
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && note.lock_facts().owner.is_none() {
-        let now = app.clock.now();
-        let reason = match (anonymous, wrong_kind) {
-            (true, _) => RefusalReason::TokenMissing,
-            (_, true) => RefusalReason::CredentialKind,
-            _ => RefusalReason::TokenUnknown,
-        };
-        let tenant = SignInTenant::Named(slug.to_owned());
-        let stranger = FailedSignIn {
-            tenant,
-            interface: None,
-            source,
-            reason,
-            hour: request_counts::hour_of(now),
-        };
+        let (now, tenant) = (app.clock.now(), SignInTenant::Named(slug.to_owned()));
+        let hour = request_counts::hour_of(now);
+        let stranger = FailedSignIn { tenant, interface: None, source, reason: unknown, hour };
         app.requests.note_stranger(stranger, RequestCount::single(now, None, None));
         return response;
     }
@@ -419,19 +386,37 @@ pub async fn record_request(
     note.lock_facts().reports.extend(report);
     note.count_request(&app, target, status, refusal, source, message_quirks);
     if let Some((organization, reports)) = note.take_reports() {
-        let reporting = review::report_failures(&app, organization, reports);
-        match run_within(REPORT_TIMEOUT, reporting).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::error!(%error, "a failed write could not be put into the review queue");
-            }
-            None => tracing::error!(
-                "a failed write could not be put into the review queue in {} s",
-                REPORT_TIMEOUT.as_secs()
-            ),
-        }
+        report_failures(&app, organization, reports).await;
     }
     response
+}
+
+/// Why a request is refused whose credential is not known.
+fn reason_if_unknown(headers: &HeaderMap) -> RefusalReason {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return RefusalReason::TokenMissing;
+    }
+    match request_head::bearer_token(headers) {
+        Some(secret) if secret.starts_with(api_key::API_KEY_PREFIX) => {
+            RefusalReason::CredentialKind
+        }
+        _ => RefusalReason::TokenUnknown,
+    }
+}
+
+/// Puts failed writes into the review queue. If that fails, only the log says so.
+async fn report_failures(app: &Arc<App>, organization: Uuid, reports: Vec<FailureReport>) {
+    let reporting = review::report_failures(app, organization, reports);
+    match run_within(REPORT_TIMEOUT, reporting).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::error!(%error, "a failed write could not be put into the review queue");
+        }
+        None => tracing::error!(
+            "a failed write could not be put into the review queue in {} s",
+            REPORT_TIMEOUT.as_secs()
+        ),
+    }
 }
 
 fn parse_target(method: &Method, path: &str) -> ScimRequestTarget {

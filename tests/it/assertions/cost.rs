@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{connect, good_claims, signed, world};
-use crate::issuers::{Issuer, Key, but};
+use crate::issuers::{Issuer, Key, with_claims};
 
 /// The most that one token may cost.
 const MOST: Duration = Duration::from_millis(1);
@@ -33,7 +33,8 @@ async fn verifying_a_token_is_cheap() {
         let accepting = assertion_source::find_accepting(&cx, id).await.unwrap();
         let verifier = TokenVerifier::of_connection(&cx, &accepting).unwrap();
         for groups in [&groups[..0], &groups[..]] {
-            let claims = but(&good_claims(&world, &issuer, "ada"), json!({ "groups": groups }));
+            let claims =
+                with_claims(&good_claims(&world, &issuer, "ada"), json!({ "groups": groups }));
             let token = signed(&key, &claims);
             verifier.verify_id_token(&token, None, now).await.unwrap();
             // The fastest of several rounds: nothing else needed the core meanwhile.

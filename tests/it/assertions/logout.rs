@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::relying_party::{begin, claims, come_back, open_link, provide};
 use super::{connect, world};
-use crate::issuers::{Issuer, Key, Page, but};
+use crate::issuers::{Issuer, Key, Page, with_claims};
 use crate::saml_sign_ins::{FORM, form_body};
 use crate::world::{Answer, World};
 
@@ -33,7 +33,7 @@ async fn new_reader(world: &World, name: &str) {
 /// Signs a person in here; the answer is the address with the link, and what opens it.
 async fn sign_in(world: &World, issuer: &Issuer, key: &Key, changes: Value) -> Answer {
     let begun = begin(world, "").await;
-    let claims = but(&claims(world, issuer, &begun), changes);
+    let claims = with_claims(&claims(world, issuer, &begun), changes);
     let token = key.token_with(json!({ "alg": key.algorithm, "kid": "one" }), claims);
     issuer.shows("/token", Page::Json(json!({ "id_token": token })));
     let query = format!("code=c&state={}", begun.parameter("state"));
@@ -56,7 +56,7 @@ fn logout_claims(world: &World, issuer: &Issuer, changes: Value) -> Value {
     let now = world.app.clock.now().timestamp();
     let claims = json!({ "iss": issuer.url, "aud": "rolecall", "iat": now, "exp": now + 120,
         "jti": uuid::Uuid::new_v4().to_string(), "events": { EVENT: {} } });
-    but(&claims, changes)
+    with_claims(&claims, changes)
 }
 
 fn logout_token(key: &Key, claims: &Value) -> String {
@@ -172,7 +172,7 @@ async fn forged_logouts_end_nothing() {
         ("a session that is a number", json!({ "sid": 1 })),
     ];
     for (why, change) in changed {
-        refused(&logout_token(&key, &but(&good(), change)), why).await;
+        refused(&logout_token(&key, &with_claims(&good(), change)), why).await;
     }
     let unnamed = logout_claims(&world, &issuer, json!({}));
     refused(&logout_token(&key, &unnamed), "neither a person nor a session").await;
@@ -188,7 +188,8 @@ async fn forged_logouts_end_nothing() {
     refused(&logout_token(&Key::new("RS256", "one"), &good()), "another key").await;
     // An ID token of the very session.
     let id_token = json!({ "sub": "7", "sid": "a1", "events": null, "nonce": "n" });
-    let id_token = key.token_with(json!({ "alg": "RS256", "kid": "one" }), but(&good(), id_token));
+    let id_token =
+        key.token_with(json!({ "alg": "RS256", "kid": "one" }), with_claims(&good(), id_token));
     refused(&id_token, "an ID token").await;
     for broken in ["", "a.b.c", "x"] {
         refused(broken, "no token").await;
@@ -209,7 +210,7 @@ async fn forged_logouts_end_nothing() {
     Answer::of(Client::new().get(url).send().await.unwrap()).await.is(405);
     assert!(is_open(&world, &session).await);
     // What is genuine counts once.
-    let old = but(&good(), json!({ "exp": now + 300, "sid": "before" }));
+    let old = with_claims(&good(), json!({ "exp": now + 300, "sid": "before" }));
     let old = logout_token(&key, &old);
     post_form(&world, &path, &[("logout_token", &old)]).await.is(200);
     refused(&old, "the same token again").await;

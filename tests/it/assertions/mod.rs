@@ -20,7 +20,7 @@ use rolecall::sign_in::oidc::TokenVerifier;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::issuers::{Issuer, Key, Page, but};
+use crate::issuers::{Issuer, Key, Page, with_claims};
 use crate::world::{Answer, Tenant, World};
 
 /// A server that may read the keys of issuers on this machine.
@@ -129,7 +129,7 @@ async fn prepare(world: &World, issuer: &Issuer, key: &Key, recorded: &Value) ->
     let (_, connection) = connect(&world.acme, &issuer.url, provider, oidc, rules).await;
     let now = world.app.clock.now().timestamp();
     let times = json!({ "iss": issuer.url, "iat": now, "exp": now + 300 });
-    let mut claims = but(claims, times);
+    let mut claims = with_claims(claims, times);
     if claims.get("nbf").is_some() {
         claims["nbf"] = now.into();
     }
@@ -204,7 +204,7 @@ async fn forged_tokens_are_refused() {
         ("no user name", json!({ "preferred_username": " " }), "ASSERTION_CLAIM"),
     ];
     for (why, change, expected) in changed {
-        assert_eq!(code(&signed(&key, &but(&good, change))).await, expected, "{why}");
+        assert_eq!(code(&signed(&key, &with_claims(&good, change))).await, expected, "{why}");
     }
     let with_header = |header: Value| key.token_with(header, good.clone());
     let headers = [
@@ -255,11 +255,11 @@ async fn forged_tokens_are_refused() {
     for broken in [format!("{signed_part}."), signed_part.to_owned(), "a.b.c".into(), "".into()] {
         assert!(code(&broken).await.starts_with("ASSERTION_"), "{broken}");
     }
-    let claims = BASE64.encode(but(&good, json!({ "sub": "eve" })).to_string());
+    let claims = BASE64.encode(with_claims(&good, json!({ "sub": "eve" })).to_string());
     let parts: Vec<_> = token.split('.').collect();
     let moved = format!("{}.{claims}.{}", parts[0], parts[2]);
     assert_eq!(code(&moved).await, "ASSERTION_SIGNATURE", "other claims");
-    let long = signed(&key, &but(&good, json!({ "x": "x".repeat(70_000) })));
+    let long = signed(&key, &with_claims(&good, json!({ "x": "x".repeat(70_000) })));
     assert_eq!(code(&long).await, "ASSERTION_UNREADABLE", "too long");
     // Clocks may differ by a minute; a token for several applications names its own.
     for change in [
@@ -267,7 +267,7 @@ async fn forged_tokens_are_refused() {
         json!({ "nbf": now + 50 }),
         json!({ "aud": ["other", "rolecall"], "azp": "rolecall" }),
     ] {
-        verify(&cx, connection, &signed(&key, &but(&good, change))).await.unwrap();
+        verify(&cx, connection, &signed(&key, &with_claims(&good, change))).await.unwrap();
     }
     world.end().await;
 }
@@ -340,7 +340,7 @@ async fn sign_in_tells_who_it_is() {
     let suspended = submit(&world, "acme", &app, &token).await.is(200);
     assert_eq!(suspended.body["active"], false, "{:#}", suspended.body);
     // Refused ones are counted at their connection, and say nothing of the token.
-    let late = signed(&key, &but(&claims, json!({ "exp": 1 })));
+    let late = signed(&key, &with_claims(&claims, json!({ "exp": 1 })));
     let refused = submit(&world, "acme", &app, &late).await.is(422);
     assert_eq!(refused.body["code"], "ASSERTION_EXPIRED");
     rolecall::domain::connection::request_log::flush_request_counts(&world.app).await.unwrap();

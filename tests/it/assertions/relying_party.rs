@@ -8,7 +8,7 @@ use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
 use super::{connect, key_with, signed, world};
-use crate::issuers::{Issuer, Key, Page, but};
+use crate::issuers::{Issuer, Key, Page, with_claims};
 use crate::world::{Answer, World};
 
 pub(super) const APP: &str = "https://app.example/back";
@@ -310,7 +310,7 @@ async fn foreign_answers_and_ends_are_refused() {
         ("a token without a nonce", json!({ "nonce": null })),
         ("a token for another application", json!({ "aud": "other" })),
     ] {
-        show(&but(&good, change));
+        show(&with_claims(&good, change));
         come_back(&world, &begun.cookie, &query).await.is(422);
         assert_eq!(world.count("sign_in_code", []).await, 0, "{why}");
     }

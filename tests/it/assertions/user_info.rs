@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::recorded::{await_group, claimed_groups, set_mode};
 use super::relying_party::{APP, Begun, begin, come_back};
 use super::{connect, key_with, signed, submit, world};
-use crate::issuers::{Issuer, Key, Page, but};
+use crate::issuers::{Issuer, Key, Page, with_claims};
 use crate::world::{Answer, World};
 
 /// A provider whose ID tokens say only who the person is, and a connection to it.
@@ -37,7 +37,8 @@ impl Provided {
         issuer.shows("/.well-known/openid-configuration", Page::Json(discovery));
         let oidc = json!({ "issuer": issuer.url, "clientId": "rolecall", "redirectUrls": [APP] });
         let (id, connection) =
-            connect(&world.acme, "Sign-in", provider, but(&oidc, settings), json!({})).await;
+            connect(&world.acme, "Sign-in", provider, with_claims(&oidc, settings), json!({}))
+                .await;
         world.scim().user("ada").await;
         await_group(&world, connection, false, "Staff", "Worker").await;
         set_mode(&world, IntegrationMode::SignIn).await;
@@ -59,7 +60,7 @@ impl Provided {
         let now = self.world.app.clock.now().timestamp();
         let token = json!({ "iss": self.issuer.url, "aud": "rolecall", "sub": "7", "iat": now,
             "exp": now + 300, "nonce": begun.parameter("nonce") });
-        signed(&self.key, &but(&token, claims))
+        signed(&self.key, &with_claims(&token, claims))
     }
 
     /// Signs in, and redeems the code.
@@ -127,7 +128,7 @@ async fn user_info_alone_names_person_and_groups() {
     // The same as a signed answer, which is for this client.
     let signed_info = |claims: Value| signed(&at.key, &claims);
     let about = json!({ "iss": at.issuer.url, "aud": "rolecall" });
-    at.answers("application/jwt", signed_info(but(&staff(), about.clone())));
+    at.answers("application/jwt", signed_info(with_claims(&staff(), about.clone())));
     let same = at.who(json!({})).await;
     assert_eq!(same, who);
     // What the token says counts, and an empty list there is a list.
@@ -149,14 +150,14 @@ async fn failed_user_info_takes_nothing_away() {
     at.who(json!({})).await;
     let known = json!({ "preferred_username": "ada" });
     let other_key = Key::new("RS256", "one");
-    let about = but(&staff(), json!({ "iss": at.issuer.url, "aud": "rolecall" }));
-    let none = but(&staff(), json!({ "groups": null }));
+    let about = with_claims(&staff(), json!({ "iss": at.issuer.url, "aud": "rolecall" }));
+    let none = with_claims(&staff(), json!({ "groups": null }));
     let json_kind = "application/json";
     let jwt_kind = "application/jwt";
     let now = at.world.app.clock.now().timestamp();
-    let foreign = signed(&at.key, &but(&about, json!({ "aud": "other" })));
-    let late = signed(&at.key, &but(&about, json!({ "exp": now - 500 })));
-    let empty_list = but(&staff(), json!({ "groups": [] }));
+    let foreign = signed(&at.key, &with_claims(&about, json!({ "aud": "other" })));
+    let late = signed(&at.key, &with_claims(&about, json!({ "exp": now - 500 })));
+    let empty_list = with_claims(&staff(), json!({ "groups": [] }));
     let guarded = |kind: &'static str, text: String| Page::Guarded {
         authorization: "Bearer at-1".into(),
         kind,
@@ -206,7 +207,7 @@ async fn failed_user_info_takes_nothing_away() {
     let who = at.who(known.clone()).await;
     assert_eq!(who["roles"], json!(["Worker"]), "{who:#}");
     // An answer about another person stops the sign-in, also where nothing is missing but a name.
-    at.says(&but(&staff(), json!({ "sub": "8", "groups": [] })));
+    at.says(&with_claims(&staff(), json!({ "sub": "8", "groups": [] })));
     let refused = at.sign_in(known).await.is(422);
     assert!(refused.body.as_str().unwrap().contains("another person"), "{}", refused.body);
     assert_eq!(at.groups().await, ["Staff".to_owned()].into());

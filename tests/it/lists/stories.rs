@@ -139,7 +139,7 @@ const STORY: &str = "query($id: ID!, $not: [EventAction!]) { organization { even
     filter: { concerns: $id, notActions: $not }, orderBy: { field: AT }) { totalCount nodes {
       action subjectName subjectId subject { __typename id } requestId } } } }";
 
-fn told(story: &Value) -> Vec<String> {
+fn list_actions(story: &Value) -> Vec<String> {
     let nodes = story["organization"]["events"]["nodes"].as_array().unwrap();
     assert_eq!(story["organization"]["events"]["totalCount"], nodes.len());
     nodes.iter().map(|node| node["action"].as_str().unwrap().to_owned()).collect()
@@ -160,7 +160,7 @@ async fn story_has_grants_and_groups() {
     let not = json!(["USER_ACCESS_CHANGED"]);
     let story = ask(&world, STORY, json!({ "id": ada, "not": not })).await;
     assert_eq!(
-        told(&story),
+        list_actions(&story),
         ["USER_CREATED", "GROUP_CREATED", "ROLE_GRANT_CREATED", "USER_UPDATED", "USER_SUSPENDED"]
     );
     let nodes = &story["organization"]["events"]["nodes"];
@@ -200,9 +200,12 @@ async fn story_has_grants_and_groups() {
     }
     // Ben's story has nothing of Ada's.
     let story = ask(&world, STORY, json!({ "id": ben, "not": not })).await;
-    assert_eq!(told(&story), ["USER_CREATED", "GROUP_CREATED"]);
+    assert_eq!(list_actions(&story), ["USER_CREATED", "GROUP_CREATED"]);
     let story = ask(&world, STORY, json!({ "id": role, "not": not })).await;
-    assert_eq!(told(&story), ["ROLE_CREATED", "ROLE_MAPPING_CREATED", "ROLE_GRANT_CREATED"]);
+    assert_eq!(
+        list_actions(&story),
+        ["ROLE_CREATED", "ROLE_MAPPING_CREATED", "ROLE_GRANT_CREATED"]
+    );
     let mapped = called(&story, "ROLE_MAPPING_CREATED");
     let mapped = mapped[0].as_str().unwrap();
     assert!(mapped.ends_with(&format!(" → {role_name}")), "{mapped}");

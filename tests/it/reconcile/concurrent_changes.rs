@@ -11,7 +11,10 @@ use rolecall::domain::sync::plan::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{EXPORT, about, connection, create_person, csv, differing, findings, resolve, told};
+use super::{
+    EXPORT, connection, create_person, csv, differing, find_by_label, findings,
+    list_finding_events, resolve,
+};
 use crate::walk::codes;
 use crate::world::World;
 
@@ -27,7 +30,7 @@ async fn decisions_survive_a_running_comparison() {
     let export = format!("userName,active\nstays,True\n{export}");
     csv(&world, export.clone()).await.is(200);
     for (n, name) in names.iter().enumerate() {
-        let finding = about(&world, name).await;
+        let finding = find_by_label(&world, name).await;
         let choice = if n % 2 == 0 { "choice: SUSPEND" } else { "choice: DELETE" };
         let decided = async {
             tokio::time::sleep(Duration::from_millis(3 * n as u64)).await;
@@ -42,9 +45,9 @@ async fn decisions_survive_a_running_comparison() {
             "{answer:#}"
         );
         // The comparison read the account before the decision, so it does not reopen the finding.
-        assert_eq!(about(&world, name).await["state"], "RESOLVED", "{name}");
+        assert_eq!(find_by_label(&world, name).await["state"], "RESOLVED", "{name}");
     }
-    let actions = told(&world).await;
+    let actions = list_finding_events(&world).await;
     let count = |action: &str| actions.iter().filter(|told| *told == action).count();
     assert_eq!(
         [count("finding.opened"), count("finding.resolved"), count("finding.reopened")],
@@ -60,7 +63,7 @@ async fn decisions_survive_a_running_comparison() {
 async fn decisions_survive_an_earlier_comparison() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
-    resolve(&world, &about(&world, "left").await, "choice: SUSPEND").await;
+    resolve(&world, &find_by_label(&world, "left").await, "choice: SUSPEND").await;
     // The state as a comparison sees it that read the account before the decision and writes after
     // it.
     let on = "UPDATE \"user\" SET active = TRUE WHERE user_name = 'left'";
@@ -70,18 +73,18 @@ async fn decisions_survive_an_earlier_comparison() {
         .execute("UPDATE finding SET decided_at = $1 WHERE state = 'RESOLVED'", [later.into()])
         .await;
     csv(&world, EXPORT).await.is(200);
-    assert_eq!(about(&world, "left").await["state"], "RESOLVED");
+    assert_eq!(find_by_label(&world, "left").await["state"], "RESOLVED");
     // A comparison that begins later reopens the finding: the account was activated again.
     world.app.clock.advance(Duration::from_secs(120));
     csv(&world, EXPORT).await.is(200);
-    assert_eq!(about(&world, "left").await["state"], "OPEN");
+    assert_eq!(find_by_label(&world, "left").await["state"], "OPEN");
     world.end().await;
 }
 
 /// So many findings that it takes a comparison some time to write them.
 const MANY: usize = 3_000;
 
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+async fn wait_until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !so().await {
         assert!(began.elapsed() < Duration::from_secs(60), "{what}");
@@ -97,7 +100,7 @@ async fn comparison_without_its_lease_stops_writing() {
     let export = format!("userName\nada\n{rows}");
     let begun = async || {
         let before = world.count("finding", []).await;
-        until("nothing is written", async || world.count("finding", []).await > before).await;
+        wait_until("nothing is written", async || world.count("finding", []).await > before).await;
     };
     // Each part that the comparison writes renews its lease, so it may take any time.
     let watched = async {
@@ -105,7 +108,7 @@ async fn comparison_without_its_lease_stops_writing() {
         for _ in 0..2 {
             world.app.clock.advance(Duration::from_secs(7 * 60));
             let due = world.app.clock.now() + chrono::Duration::minutes(9);
-            until("it is not renewed", async || {
+            wait_until("it is not renewed", async || {
                 world.count("reconciliation WHERE until > $1", [due.into()]).await == 1
             })
             .await;

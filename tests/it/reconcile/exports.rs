@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    EXPORT, about, connection, create_person, csv, differing, done, findings, refused, upload,
+    EXPORT, connection, create_person, csv, differing, find_by_label, findings, resolve_done,
+    resolve_refused, upload,
 };
 use crate::walk::codes;
 use crate::world::World;
@@ -55,13 +56,13 @@ async fn absent_columns_change_no_finding() {
     // The next export has titles only, so it says nothing about who is active.
     let titles = "userName,title\nagreed,Nurse\ndrifted,Nurse\nleft,Doctor\norphaned,Nurse\n";
     csv(&world, titles).await.is(200);
-    assert_eq!(about(&world, "drifted").await["state"], "GONE");
-    let left = about(&world, "left").await;
+    assert_eq!(find_by_label(&world, "drifted").await["state"], "GONE");
+    let left = find_by_label(&world, "left").await;
     let attributes =
         left["differences"].as_array().unwrap().iter().map(|it| it["attribute"].as_str().unwrap());
     assert_eq!(attributes.collect::<Vec<_>>(), ["active", "title"]);
     csv(&world, titles.replace("Doctor", "Nurse")).await.is(200);
-    let left = about(&world, "left").await;
+    let left = find_by_label(&world, "left").await;
     assert_eq!(
         (&left["state"], left["differences"].as_array().unwrap().len()),
         (&json!("OPEN"), 1)
@@ -69,7 +70,7 @@ async fn absent_columns_change_no_finding() {
     csv(&world, "userName,active\nagreed,true\ndrifted,true\nleft,true\norphaned,true\n")
         .await
         .is(200);
-    assert_eq!(about(&world, "left").await["state"], "GONE");
+    assert_eq!(find_by_label(&world, "left").await["state"], "GONE");
     world.end().await;
 }
 
@@ -126,13 +127,13 @@ async fn membership_export_finds_differences() {
         "{run:#}"
     );
     assert!(run["message"].as_str().unwrap().starts_with("1 groups and 1 members"), "{run:#}");
-    let (extra, lacking) = (about(&world, "bob").await, about(&world, "eve").await);
+    let (extra, lacking) = (find_by_label(&world, "bob").await, find_by_label(&world, "eve").await);
     let theirs = |finding: &Value| finding["differences"][0]["theirs"].clone();
     assert_eq!((theirs(&extra), theirs(&lacking)), (json!(false), json!(true)));
     assert_eq!(extra["group"]["displayName"], "Ward 3");
-    assert_eq!(refused(&world, "bob", "choice: SUSPEND").await.0, "HELD");
-    assert_eq!(refused(&world, "eve", "choice: DELETE").await.0, "HELD");
-    done(&world, "bob", "choice: DELETE").await;
+    assert_eq!(resolve_refused(&world, "bob", "choice: SUSPEND").await.0, "HELD");
+    assert_eq!(resolve_refused(&world, "eve", "choice: DELETE").await.0, "HELD");
+    resolve_done(&world, "bob", "choice: DELETE").await;
     assert_eq!(world.scim().members(ward).await, [ada]);
     world
         .scim()
@@ -144,7 +145,7 @@ async fn membership_export_finds_differences() {
         .is(200);
     let answer = upload(&world.acme, &id, "kind=memberships", "text/csv", export).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["gone"], 1);
-    assert_eq!(about(&world, "eve").await["state"], "GONE");
+    assert_eq!(find_by_label(&world, "eve").await["state"], "GONE");
     let refused =
         upload(&world.acme, &id, "kind=memberships", "text/csv", "group,userName\nNowhere,ada\n")
             .await
@@ -168,10 +169,10 @@ async fn unreadable_line_ends_no_finding() {
         "{counts:#}"
     );
     for label in ["left", "drifted", "missing"] {
-        assert_eq!(about(&world, label).await["state"], "OPEN", "{label}");
+        assert_eq!(find_by_label(&world, label).await["state"], "OPEN", "{label}");
     }
     // An account that is listed as inactive still becomes a finding.
-    assert_eq!(about(&world, "by.hand").await["leaver"], true);
+    assert_eq!(find_by_label(&world, "by.hand").await["leaver"], true);
     world.end().await;
 }
 
@@ -207,11 +208,11 @@ async fn unowned_members_become_no_finding() {
         .is(200);
     world.execute("UPDATE \"user\" SET protected = TRUE WHERE user_name = 'bob'", []).await;
     let before = world.everything().await;
-    let (code, why) = refused(&world, "bob", "choice: DELETE").await;
+    let (code, why) = resolve_refused(&world, "bob", "choice: DELETE").await;
     assert!(code == "HELD" && why.contains("protected"), "{why}");
     assert_eq!(world.everything().await, before);
     world.execute("UPDATE \"user\" SET protected = FALSE WHERE user_name = 'bob'", []).await;
-    let done = done(&world, "bob", "choice: DELETE, reason: \"needle left\"").await;
+    let done = resolve_done(&world, "bob", "choice: DELETE, reason: \"needle left\"").await;
     assert_eq!(done["reason"], "needle left");
     let told = world
         .rows("SELECT payload FROM event WHERE subject_kind = 'group' ORDER BY pos DESC", [])

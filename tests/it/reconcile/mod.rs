@@ -72,7 +72,7 @@ pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
 }
 
 /// The finding with this label.
-pub async fn about(world: &World, label: &str) -> Value {
+pub async fn find_by_label(world: &World, label: &str) -> Value {
     let all = findings(world, "").await;
     let mut found = all.iter().filter(|finding| finding["label"] == label);
     let one = found.next().unwrap_or_else(|| panic!("nothing about {label} in {all:#?}"));
@@ -93,15 +93,15 @@ async fn resolve_as(world: &World, credential: &str, finding: &Value, rest: &str
 }
 
 /// Resolves the finding; returns it afterwards.
-async fn done(world: &World, label: &str, rest: &str) -> Value {
-    let answer = resolve(world, &about(world, label).await, rest).await;
+async fn resolve_done(world: &World, label: &str, rest: &str) -> Value {
+    let answer = resolve(world, &find_by_label(world, label).await, rest).await;
     let payload = &answer["data"]["findingResolve"];
     assert_eq!(payload["userErrors"], json!([]), "{answer:#}");
     payload["finding"].clone()
 }
 
-async fn refused(world: &World, label: &str, rest: &str) -> (String, String) {
-    let answer = resolve(world, &about(world, label).await, rest).await;
+async fn resolve_refused(world: &World, label: &str, rest: &str) -> (String, String) {
+    let answer = resolve(world, &find_by_label(world, label).await, rest).await;
     let error = &answer["data"]["findingResolve"]["userErrors"][0];
     assert!(answer["data"]["findingResolve"]["finding"].is_null(), "{answer:#}");
     (error["code"].as_str().unwrap().to_owned(), error["message"].as_str().unwrap().to_owned())
@@ -115,7 +115,7 @@ async fn by_hand(world: &World, name: &str) -> Uuid {
 }
 
 /// The ledger's events about findings, in order.
-async fn told(world: &World) -> Vec<String> {
+async fn list_finding_events(world: &World) -> Vec<String> {
     let rows = world
         .rows("SELECT action FROM event WHERE subject_kind = 'finding' ORDER BY pos", [])
         .await;
@@ -202,7 +202,7 @@ async fn every_difference_becomes_one_finding() {
             ("orphaned", "ORPHANED_HERE", json!("UNASSIGNED"), true, vec!["active"]),
         ]
     );
-    let drifted = about(&world, "drifted").await;
+    let drifted = find_by_label(&world, "drifted").await;
     assert_eq!(
         drifted["differences"],
         json!([{ "attribute": "title", "theirs": "Doctor", "ours": "Nurse", "changedBy": null }])
@@ -210,7 +210,7 @@ async fn every_difference_becomes_one_finding() {
     assert_eq!((&drifted["user"]["userName"], &drifted["count"]), (&json!("drifted"), &json!(1)));
     assert_eq!(findings(&world, "leaversOnly: true, states: [OPEN]").await.len(), 2);
     assert_eq!(findings(&world, "kinds: [MISSING_HERE]").await.len(), 2);
-    assert_eq!(told(&world).await, vec!["finding.opened"; 6]);
+    assert_eq!(list_finding_events(&world).await, vec!["finding.opened"; 6]);
     // The comparison wrote nothing but the findings.
     let after = world.everything().await;
     for (table, n) in before.as_object().unwrap() {
@@ -221,8 +221,8 @@ async fn every_difference_becomes_one_finding() {
     // The same export again is counted and writes no event.
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["opened"], 0);
-    assert_eq!(told(&world).await.len(), 6);
-    assert_eq!(about(&world, "drifted").await["count"], 2);
+    assert_eq!(list_finding_events(&world).await.len(), 6);
+    assert_eq!(find_by_label(&world, "drifted").await["count"], 2);
 
     // A difference that is corrected at the source or here ends. A difference that changes is still
     // the same finding.
@@ -234,9 +234,9 @@ async fn every_difference_becomes_one_finding() {
             .await
             .is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["gone"], 2, "{:#}", answer.body);
-    assert_eq!(about(&world, "orphaned").await["state"], "GONE");
-    assert_eq!(about(&world, "left").await["state"], "GONE");
-    let drifted = about(&world, "drifted").await;
+    assert_eq!(find_by_label(&world, "orphaned").await["state"], "GONE");
+    assert_eq!(find_by_label(&world, "left").await["state"], "GONE");
+    let drifted = find_by_label(&world, "drifted").await;
     assert_eq!(
         (&drifted["state"], &drifted["differences"][0]["theirs"]),
         (&json!("OPEN"), &json!("Surgeon"))
@@ -244,7 +244,7 @@ async fn every_difference_becomes_one_finding() {
     // A difference that comes back reopens its finding.
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["reopened"], 2);
-    assert_eq!(about(&world, "left").await["state"], "OPEN");
+    assert_eq!(find_by_label(&world, "left").await["state"], "OPEN");
     let runs =
         "{ organization { reconciliations(first: 10) { totalCount nodes { state scope source requestedBy endedAt
         numbers { rows leavers } troubles { line message } message } } } }";
@@ -263,7 +263,7 @@ async fn every_difference_becomes_one_finding() {
 async fn finished_findings_are_deleted_later() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
-    done(&world, "left", "choice: SUSPEND").await;
+    resolve_done(&world, "left", "choice: SUSPEND").await;
     csv(&world, EXPORT.replace("missing,x-missing,missing@example.org,M,Clerk,True\r\n", ""))
         .await
         .is(200);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    EXPORT, about, connection, create_person, csv, differing, done, findings, refused, resolve_as,
-    told, upload_as,
+    EXPORT, connection, create_person, csv, differing, find_by_label, findings,
+    list_finding_events, resolve_as, resolve_done, resolve_refused, upload_as,
 };
 use crate::walk::codes;
 use crate::world::World;
@@ -27,11 +27,12 @@ async fn each_choice_resolves_its_findings() {
         .graphql(grant, json!({ "u": orphan["data"]["organization"]["user"]["id"], "r": role }))
         .await;
     csv(&world, EXPORT).await.is(200);
-    assert_eq!(about(&world, "orphaned").await["rolesHeld"], 1);
+    assert_eq!(find_by_label(&world, "orphaned").await["rolesHeld"], 1);
 
     // ADOPT: the account without a connection now belongs to this one. Its user name stays; the
     // other attributes come from the export.
-    let adopted = done(&world, "listed.by.hand", "choice: ADOPT, reason: \"same person\"").await;
+    let adopted =
+        resolve_done(&world, "listed.by.hand", "choice: ADOPT, reason: \"same person\"").await;
     assert_eq!(
         (&adopted["state"], &adopted["resolution"]),
         (&json!("RESOLVED"), &json!("ADOPTED"))
@@ -51,14 +52,14 @@ async fn each_choice_resolves_its_findings() {
     assert!(world.rows(payload, []).await[0]["payload"].as_str().unwrap().contains("same person"));
 
     // There is no account to adopt: the message says what to do.
-    let (code, why) = refused(&world, "missing", "choice: ADOPT").await;
+    let (code, why) = resolve_refused(&world, "missing", "choice: ADOPT").await;
     assert!(code == "HELD" && why.contains("provision"), "{why}");
-    assert_eq!(refused(&world, "missing", "choice: SUSPEND").await.0, "HELD");
-    assert_eq!(refused(&world, "orphaned", "choice: ADOPT").await.0, "HELD");
+    assert_eq!(resolve_refused(&world, "missing", "choice: SUSPEND").await.0, "HELD");
+    assert_eq!(resolve_refused(&world, "orphaned", "choice: ADOPT").await.0, "HELD");
 
     // SUSPEND changes the account and the finding in one transaction. The finding stays resolved
     // while the account is inactive.
-    let suspended = done(&world, "left", "choice: SUSPEND").await;
+    let suspended = resolve_done(&world, "left", "choice: SUSPEND").await;
     assert_eq!(
         (&suspended["resolution"], &suspended["decidedBy"].is_string()),
         (&json!("SUSPENDED"), &true)
@@ -74,14 +75,14 @@ async fn each_choice_resolves_its_findings() {
     );
 
     // DELETE.
-    done(&world, "orphaned", "choice: DELETE, reason: \"left in May\"").await;
+    resolve_done(&world, "orphaned", "choice: DELETE, reason: \"left in May\"").await;
     assert_eq!(
         world.count("\"user\" WHERE user_name = 'orphaned' AND deleted_at IS NULL", []).await,
         0
     );
     assert_eq!(world.count("role_grant WHERE until IS NULL", []).await, 0);
     // A resolved finding cannot be resolved again.
-    let (code, why) = refused(&world, "orphaned", "choice: DELETE").await;
+    let (code, why) = resolve_refused(&world, "orphaned", "choice: DELETE").await;
     assert!(code == "HELD" && why.contains("already"), "{why}");
 
     // The next comparison finds the remaining differences; the resolved findings stay resolved.
@@ -95,7 +96,7 @@ async fn each_choice_resolves_its_findings() {
     for (label, state) in
         [("left", "RESOLVED"), ("orphaned", "RESOLVED"), ("drifted", "OPEN"), ("by.hand", "OPEN")]
     {
-        assert_eq!(about(&world, label).await["state"], state, "{label}");
+        assert_eq!(find_by_label(&world, label).await["state"], state, "{label}");
     }
     world.end().await;
 }
@@ -104,15 +105,18 @@ async fn each_choice_resolves_its_findings() {
 async fn acceptance_needs_a_reason_and_ends() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
-    assert_eq!(refused(&world, "by.hand", "choice: ACCEPT").await.0, "INVALID");
-    assert_eq!(refused(&world, "by.hand", "choice: ACCEPT, reason: \" \"").await.0, "INVALID");
+    assert_eq!(resolve_refused(&world, "by.hand", "choice: ACCEPT").await.0, "INVALID");
+    assert_eq!(
+        resolve_refused(&world, "by.hand", "choice: ACCEPT, reason: \" \"").await.0,
+        "INVALID"
+    );
     let past = "choice: ACCEPT, reason: \"x\", until: \"2001-01-01T00:00:00Z\"";
-    assert_eq!(refused(&world, "by.hand", past).await.0, "INVALID");
+    assert_eq!(resolve_refused(&world, "by.hand", past).await.0, "INVALID");
     let end = (world.app.clock.now() + chrono::Duration::days(30)).to_rfc3339();
     let until = format!("choice: SUSPEND, until: \"{end}\"");
-    assert_eq!(refused(&world, "by.hand", &until).await.0, "INVALID");
+    assert_eq!(resolve_refused(&world, "by.hand", &until).await.0, "INVALID");
 
-    let accepted = done(
+    let accepted = resolve_done(
         &world,
         "by.hand",
         &format!("choice: ACCEPT, reason: \"break glass\", until: \"{end}\""),
@@ -122,18 +126,18 @@ async fn acceptance_needs_a_reason_and_ends() {
         (&accepted["state"], &accepted["reason"]),
         (&json!("ACCEPTED"), &json!("break glass"))
     );
-    done(&world, "drifted", "choice: ACCEPT, reason: \"locum\"").await;
+    resolve_done(&world, "drifted", "choice: ACCEPT, reason: \"locum\"").await;
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["reopened"], 0);
     assert_eq!(findings(&world, "states: [ACCEPTED]").await.len(), 2);
     // The accepted difference has changed, so the finding is open again.
     csv(&world, EXPORT.replace("Doctor", "Surgeon")).await.is(200);
-    assert_eq!(about(&world, "drifted").await["state"], "OPEN");
+    assert_eq!(find_by_label(&world, "drifted").await["state"], "OPEN");
 
     // When an acceptance ends, the finding is open at once. The event follows when a worker writes
     // it down.
     world.days_pass(31);
-    assert_eq!(about(&world, "by.hand").await["state"], "OPEN");
+    assert_eq!(find_by_label(&world, "by.hand").await["state"], "OPEN");
     assert_eq!(findings(&world, "states: [ACCEPTED]").await.len(), 0);
     assert!(
         findings(&world, "states: [OPEN]")
@@ -142,10 +146,14 @@ async fn acceptance_needs_a_reason_and_ends() {
             .any(|finding| finding["label"] == "by.hand")
     );
     rolecall::domain::reconcile::reopen_due(&world.app).await.unwrap();
-    let open = about(&world, "by.hand").await;
+    let open = find_by_label(&world, "by.hand").await;
     assert_eq!((&open["state"], &open["reason"]), (&json!("OPEN"), &Value::Null));
     assert_eq!(
-        told(&world).await.iter().filter(|action| *action == "finding.acceptance_ended").count(),
+        list_finding_events(&world)
+            .await
+            .iter()
+            .filter(|action| *action == "finding.acceptance_ended")
+            .count(),
         1
     );
     world.end().await;
@@ -169,7 +177,7 @@ async fn resolutions_keep_the_last_holder() {
     assert_eq!(made["data"]["roleGrantCreate"]["userErrors"], json!([]), "{made:#} {role:#}");
     let before = world.everything().await;
     for choice in ["SUSPEND", "DELETE"] {
-        let (code, why) = refused(&world, "orphaned", &format!("choice: {choice}")).await;
+        let (code, why) = resolve_refused(&world, "orphaned", &format!("choice: {choice}")).await;
         assert!(code == "HELD" && why.contains("last holder"), "{why}");
     }
     assert_eq!(world.everything().await, before);
@@ -177,7 +185,7 @@ async fn resolutions_keep_the_last_holder() {
     for (label, choice) in
         [("by.hand", "SUSPEND"), ("by.hand", "DELETE"), ("listed.by.hand", "ADOPT")]
     {
-        let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
+        let (code, why) = resolve_refused(&world, label, &format!("choice: {choice}")).await;
         assert!(code == "HELD" && why.contains("protected"), "{why}");
     }
     world.end().await;
@@ -209,12 +217,12 @@ async fn resolutions_spare_listed_and_foreign_accounts() {
     let before = world.everything().await;
     for choice in ["SUSPEND", "DELETE"] {
         for label in ["by.hand", "orphaned"] {
-            let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
+            let (code, why) = resolve_refused(&world, label, &format!("choice: {choice}")).await;
             assert!(code == "HELD" && why.contains("another owner"), "{label}: {why}");
         }
         // The identity provider lists these accounts, so they may not be suspended or deleted.
         for label in ["drifted", "listed.by.hand"] {
-            let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
+            let (code, why) = resolve_refused(&world, label, &format!("choice: {choice}")).await;
             assert!(code == "HELD" && why.contains("or accept"), "{label}: {why}");
         }
     }
@@ -247,7 +255,7 @@ async fn pull_connection_adopts_no_exported_account() {
         "{all:#?}"
     );
     let before = world.everything().await;
-    let (code, why) = refused(&world, "listed.by.hand", "choice: ADOPT").await;
+    let (code, why) = resolve_refused(&world, "listed.by.hand", "choice: ADOPT").await;
     assert!(code == "HELD" && why.contains("its source"), "{why}");
     assert_eq!(world.everything().await, before);
     world.end().await;
@@ -280,7 +288,7 @@ async fn comparisons_and_decisions_require_permissions() {
     assert_eq!(world.everything().await, before);
     // A caller who may start comparisons gets counts. The findings need a permission of their own.
     upload_as(&world.acme, &writer, &id, "", "text/csv", EXPORT).await.is(200);
-    let orphan = about(&world, "orphaned").await;
+    let orphan = find_by_label(&world, "orphaned").await;
     let answer = resolve_as(&world, &reader, &orphan, "choice: ACCEPT, reason: \"x\"").await;
     assert_eq!(codes(&answer), ["FORBIDDEN"]);
     for choice in ["SUSPEND", "DELETE"] {
@@ -302,7 +310,7 @@ async fn erasure_deletes_findings() {
     csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nmissing,x-missing,Clerk\n")
         .await
         .is(200);
-    done(&world, "needle", "choice: ACCEPT, reason: \"needle asked for it\"").await;
+    resolve_done(&world, "needle", "choice: ACCEPT, reason: \"needle asked for it\"").await;
     user::delete_user(&cx, needle, |_| Ok(())).await.unwrap();
     // After the deletion the person is missing here, and the finding names them by user name only.
     csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nother,x-other,\n")

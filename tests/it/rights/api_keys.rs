@@ -27,12 +27,12 @@ async fn key_of(world: &World, owner: Uuid) -> String {
 }
 
 /// Whether the secret opens the management API.
-async fn opens(world: &World, secret: &str) -> bool {
+async fn is_accepted(world: &World, secret: &str) -> bool {
     world.acme.graphql_as(secret, &[], "{ viewer { kind } }", json!({})).await.status == 200
 }
 
 /// How many ended keys the event of the last deletion names.
-async fn told_to_have_ended(world: &World) -> usize {
+async fn count_ended_keys(world: &World) -> usize {
     let payload = world.last_payload().await;
     payload["before"]["apiKeysEnded"].as_array().map_or(0, Vec::len)
 }
@@ -46,40 +46,40 @@ async fn suspending_an_owner_ends_its_keys() {
     // Suspended by the identity provider, with PATCH, PUT and Bulk, and by hand.
     let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
     let (of_ada, of_bob) = (key_of(&world, ada).await, key_of(&world, bob).await);
-    assert!(opens(&world, &of_ada).await && opens(&world, &of_bob).await);
+    assert!(is_accepted(&world, &of_ada).await && is_accepted(&world, &of_bob).await);
     scim.patch(&format!("/Users/{ada}"), active(false)).await.is(200);
-    assert!(!opens(&world, &of_ada).await && opens(&world, &of_bob).await);
+    assert!(!is_accepted(&world, &of_ada).await && is_accepted(&world, &of_bob).await);
     // A reactivated account does not get its key back.
     scim.patch(&format!("/Users/{ada}"), active(true)).await.is(200);
-    assert!(!opens(&world, &of_ada).await);
+    assert!(!is_accepted(&world, &of_ada).await);
     scim.put(&format!("/Users/{bob}"), json!({ "userName": "bob", "active": false })).await.is(200);
-    assert!(!opens(&world, &of_bob).await);
+    assert!(!is_accepted(&world, &of_bob).await);
     let of_ada = key_of(&world, ada).await;
     let bulk = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [
         { "method": "PATCH", "path": format!("/Users/{ada}"), "data": { "Operations": active(false) } }] });
     scim.post("/Bulk", bulk).await.is(200);
-    assert!(!opens(&world, &of_ada).await);
+    assert!(!is_accepted(&world, &of_ada).await);
     let cyd = scim.user("cyd").await;
     let of_cyd = key_of(&world, cyd).await;
     let suspend = "mutation($id: ID!) { userSuspend(input: { id: $id }) { userErrors { code } } }";
     world.graphql(suspend, json!({ "id": global("User", cyd) })).await;
-    assert!(!opens(&world, &of_cyd).await);
+    assert!(!is_accepted(&world, &of_cyd).await);
 
     // Deleted by the identity provider, by hand, and together with all provisioned accounts.
     let (dan, eve, fay) = (scim.user("dan").await, scim.user("eve").await, scim.user("fay").await);
     let keys = [key_of(&world, dan).await, key_of(&world, eve).await, key_of(&world, fay).await];
     scim.delete(&format!("/Users/{dan}")).await.is(204);
-    assert_eq!(told_to_have_ended(&world).await, 1);
+    assert_eq!(count_ended_keys(&world).await, 1);
     user::delete_user(&world.system(), eve, |_| Ok(())).await.unwrap();
     assert!(
-        !opens(&world, &keys[0]).await
-            && !opens(&world, &keys[1]).await
-            && opens(&world, &keys[2]).await
+        !is_accepted(&world, &keys[0]).await
+            && !is_accepted(&world, &keys[1]).await
+            && is_accepted(&world, &keys[2]).await
     );
     let provisioned =
         world.count("\"user\" WHERE connection_id IS NOT NULL AND deleted_at IS NULL", []).await;
     crate::deletion::delete_all(&world.system(), None, provisioned).await.unwrap();
-    assert!(!opens(&world, &keys[2]).await);
+    assert!(!is_accepted(&world, &keys[2]).await);
     assert_eq!(
         world.count("api_key WHERE owner_user_id IS NOT NULL AND revoked_at IS NULL", []).await,
         0

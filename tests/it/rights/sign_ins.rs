@@ -12,7 +12,7 @@ use crate::socket::Socket;
 use crate::world::{Scim, World};
 
 /// At which interface failed sign-ins were counted, why, and how often.
-async fn counted(world: &World) -> Vec<(String, String, i64)> {
+async fn list_failed_sign_ins(world: &World) -> Vec<(String, String, i64)> {
     request_log::flush_request_counts(&world.app).await.unwrap();
     let keyset = Keyset { limit: 1_000, ..Default::default() };
     let rows = request_log::list_request_log(&world.system(), RequestLogQuery::default(), &keyset)
@@ -59,7 +59,7 @@ async fn failed_sign_ins_are_counted_everywhere() {
         ("export", http.get(format!("{root}/evidence/access.csv"))),
     ];
     for (name, request) in requests {
-        let before = counted(&world).await;
+        let before = list_failed_sign_ins(&world).await;
         for (secret, organization) in [
             (revoked.secret.as_str(), None),
             ("rck_0000000000000000000000000000000000000000000000000", Some("acme")),
@@ -75,7 +75,7 @@ async fn failed_sign_ins_are_counted_everywhere() {
         let sum = |rows: &[(String, String, i64)], reason: &str| {
             rows.iter().filter(|row| row.0 == name && row.1 == reason).map(|row| row.2).sum::<i64>()
         };
-        let after = counted(&world).await;
+        let after = list_failed_sign_ins(&world).await;
         for (reason, n) in
             [("CREDENTIAL_DEAD", 1), ("CREDENTIAL_UNKNOWN", 2), ("CREDENTIAL_KIND", 1)]
         {
@@ -93,7 +93,7 @@ async fn failed_sign_ins_are_counted_everywhere() {
         socket.say(json!({ "type": "connection_init", "payload": payload })).await;
         socket.closed().await;
     }
-    let after = counted(&world).await;
+    let after = list_failed_sign_ins(&world).await;
     assert!(after.contains(&("WebSocket".into(), "CREDENTIAL_DEAD".into(), 1)), "{after:?}");
     assert!(after.contains(&("WebSocket".into(), "CREDENTIAL_UNKNOWN".into(), 1)), "{after:?}");
     // Each row names a next step. Opening the GraphiQL page is not a failed sign-in.
@@ -103,9 +103,9 @@ async fn failed_sign_ins_are_counted_everywhere() {
         .unwrap()
         .rows;
     assert!(rows.iter().all(|row| request_log::next_step(row).is_some_and(|step| step.len() > 20)));
-    let before = counted(&world).await;
+    let before = list_failed_sign_ins(&world).await;
     http.get(format!("{root}/graphql")).header("accept", "text/html").send().await.unwrap();
-    assert_eq!(counted(&world).await, before);
+    assert_eq!(list_failed_sign_ins(&world).await, before);
     world.end().await;
 }
 
@@ -119,7 +119,11 @@ async fn unknown_tenants_displace_no_tenant() {
         assert_eq!(http.get(url).bearer_auth("rcs_wrong").send().await.unwrap().status(), 401);
     }
     scim.with_token("rcs_wrong").get("/Users").await.is(401);
-    assert!(counted(&world).await.contains(&("SCIM".into(), "TOKEN_UNKNOWN".into(), 1)));
+    assert!(list_failed_sign_ins(&world).await.contains(&(
+        "SCIM".into(),
+        "TOKEN_UNKNOWN".into(),
+        1
+    )));
     // The first failed sign-in of a new organization is counted, too.
     let globex = world.second_organization().await;
     request_log::flush_request_counts(&world.app).await.unwrap();

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Client, SCIM, said, world};
+use super::{Client, SCIM, event_of, world};
 use crate::database::Database;
 use crate::process::{Server, bootstrap, ok};
 use crate::world::{Answer, Scim, World};
@@ -62,12 +62,12 @@ async fn deferred_writes_are_carried_out_in_order() {
     let done = of(&txn);
     let person = done["sub_id"]["uri"].as_str().unwrap().to_owned();
     assert_eq!(
-        (&said(done)["method"], &said(done)["status"]),
+        (&event_of(done)["method"], &event_of(done)["status"]),
         (&json!("POST"), &json!("201")),
         "{done:#}"
     );
-    assert_eq!(said(done)["version"], "W/\"1\"");
-    let refused = said(of(again.header("set-txn")));
+    assert_eq!(event_of(done)["version"], "W/\"1\"");
+    let refused = event_of(of(again.header("set-txn")));
     assert_eq!(refused["status"], "409");
     assert_eq!(refused["response"]["scimType"], "uniqueness");
     assert_eq!(refused["response"]["status"], "409");
@@ -76,7 +76,7 @@ async fn deferred_writes_are_carried_out_in_order() {
     Client::defer(&world, Method::DELETE, &person, None).await.is(202);
     let told = client.take_all(&id, &name, 2).await;
     let statuses: BTreeSet<_> =
-        told.iter().map(|claims| said(claims)["status"].as_str().unwrap()).collect();
+        told.iter().map(|claims| event_of(claims)["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, BTreeSet::from(["200", "204"]));
     world.scim().get(&person).await.is(404);
     // What was sent is not kept.
@@ -111,7 +111,7 @@ async fn deferred_write_is_done_once() {
         "if_match": null, "if_none_match": null });
     accept_again(&world, txn, payload).await;
     let again = client.take_all(&id, &name, 1).await;
-    assert_eq!(said(&again[0])["status"], "201");
+    assert_eq!(event_of(&again[0])["status"], "201");
     assert_eq!(again[0]["sub_id"], told[0]["sub_id"]);
     assert_eq!(world.count("\"user\"", []).await, 1);
     world.end().await;
@@ -167,7 +167,7 @@ async fn deferred_write_ends_with_its_token() {
         world.app.async_requests.notify_one();
         let told = client.take_all(&id, &format!("{SCIM}:misc:asyncresp"), 1).await;
         assert_eq!(told[0]["txn"], accepted.header("set-txn"), "{ends}");
-        assert_eq!(said(&told[0])["status"], status, "{ends}: {told:#?}");
+        assert_eq!(event_of(&told[0])["status"], status, "{ends}: {told:#?}");
         assert_eq!(world.count("\"user\"", []).await, 0, "{ends}");
         assert_eq!(world.count("async_request", []).await, 0, "{ends}");
     }
@@ -216,7 +216,7 @@ fn statuses(told: &[Value], txn: &str) -> BTreeMap<usize, String> {
         let Some(place) = named.strip_prefix(txn).and_then(|rest| rest.strip_prefix(':')) else {
             continue;
         };
-        let status = said(claims)["status"].as_str().unwrap().to_owned();
+        let status = event_of(claims)["status"].as_str().unwrap().to_owned();
         assert_eq!(found.insert(place.parse().unwrap(), status), None, "{named} came twice");
     }
     found
@@ -254,9 +254,9 @@ async fn deferred_bulk_tells_each_operation() {
     let (group, user) = (&of(0)["sub_id"]["uri"], &of(1)["sub_id"]["uri"]);
     let members = world.scim().get(group.as_str().unwrap()).await.is(200).body["members"].clone();
     assert!(user.as_str().unwrap().ends_with(members[0]["value"].as_str().unwrap()));
-    assert_eq!(said(of(4))["method"], "PATCH");
-    assert_eq!(said(of(2))["response"]["scimType"], "uniqueness");
-    assert!(said(of(1))["location"].as_str().unwrap().ends_with(user.as_str().unwrap()));
+    assert_eq!(event_of(of(4))["method"], "PATCH");
+    assert_eq!(event_of(of(2))["response"]["scimType"], "uniqueness");
+    assert!(event_of(of(1))["location"].as_str().unwrap().ends_with(user.as_str().unwrap()));
     // What is not attempted has a result, too: somebody waits for it.
     let wrong = json!({ "method": "DELETE", "path": format!("/Users/{}", Uuid::now_v7()) });
     let right = json!({ "method": "POST", "path": "/Users", "bulkId": "w",
@@ -300,7 +300,7 @@ async fn deferred_bulk_goes_on_where_it_died() {
     accept_again(&world, txn, payload).await;
     let told = client.take_all(&id, &name, 1).await;
     assert_eq!(statuses(&told, &txn.to_string()), BTreeMap::from([(2, "201".to_owned())]));
-    let made = said(&told[0])["location"].as_str().unwrap().rsplit('/').next().unwrap();
+    let made = event_of(&told[0])["location"].as_str().unwrap().rsplit('/').next().unwrap();
     let group = world.scim().get(&format!("/Groups/{made}")).await.is(200).body;
     assert_eq!(group["members"].as_array().unwrap().len(), 2);
     assert_eq!(world.count("\"user\"", []).await, 2);
@@ -365,7 +365,7 @@ async fn killed_server_completes_deferred_writes() {
     let mut results: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for claims in client.take_all(&id, &name, expected.len()).await {
         let txn = claims["txn"].as_str().unwrap().to_owned();
-        assert_eq!(said(&claims)["status"], *expected.get(&txn).unwrap(), "{claims:#}");
+        assert_eq!(event_of(&claims)["status"], *expected.get(&txn).unwrap(), "{claims:#}");
         results.entry(txn).or_default().insert(claims["jti"].as_str().unwrap().to_owned());
     }
     assert_eq!(results.len(), expected.len());

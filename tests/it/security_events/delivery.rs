@@ -8,7 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    CAEP, Client, Keys, PUSH, RISC, Receiver, SCIM, act, destinations, said, suspend, until, world,
+    CAEP, Client, Keys, PUSH, RISC, Receiver, SCIM, act, destinations, event_of, suspend,
+    wait_until, world,
 };
 use crate::database::Database;
 use crate::process::{bootstrap, kill_first, start_several};
@@ -28,7 +29,7 @@ async fn pushed_tokens_are_verified() {
     let request = answer.header("x-request-id").to_owned();
     world.scim().delete(&format!("/Users/{person}")).await.is(204);
     let deleted = format!("{SCIM}:prov:delete");
-    until("the deletion", async || {
+    wait_until("the deletion", async || {
         !receiver.claims(&client, &deleted).await.is_empty()
             && receiver.claims(&client, &format!("{CAEP}/session-revoked")).await.len() >= 2
             && receiver.claims(&client, &format!("{RISC}/account-disabled")).await.len() >= 2
@@ -39,7 +40,7 @@ async fn pushed_tokens_are_verified() {
         created[0]["sub_id"],
         json!({ "format": "scim", "uri": format!("/Users/{person}") })
     );
-    let names = said(&created[0])["attributes"].as_array().unwrap();
+    let names = event_of(&created[0])["attributes"].as_array().unwrap();
     assert!(names.contains(&json!("userName")) && names.contains(&json!("id")), "{names:?}");
     assert_eq!(created[0]["aud"], made["aud"]);
     let revoked = receiver.claims(&client, &format!("{CAEP}/session-revoked")).await;
@@ -47,7 +48,7 @@ async fn pushed_tokens_are_verified() {
         revoked[0]["sub_id"],
         json!({ "format": "iss_sub", "iss": client.issuer, "sub": person.to_string() })
     );
-    assert!(said(&revoked[0])["event_timestamp"].is_i64());
+    assert!(event_of(&revoked[0])["event_timestamp"].is_i64());
     // Tokens of one change have its request in common. Two deprovisionings of one person may arrive
     // in any order, so the suspension's token is not always the first.
     let off = receiver.claims(&client, &format!("{SCIM}:prov:deactivate")).await;
@@ -80,7 +81,7 @@ async fn roles_and_keys_are_told() {
     act(&world, "apiKeyRevoke", &key).await;
     let changes = client.take_all(&id, &format!("{CAEP}/credential-change"), 2).await;
     let types: BTreeSet<_> =
-        changes.iter().map(|claims| said(claims)["change_type"].as_str().unwrap()).collect();
+        changes.iter().map(|claims| event_of(claims)["change_type"].as_str().unwrap()).collect();
     assert_eq!(types, BTreeSet::from(["create", "revoke"]));
     assert!(changes.iter().all(|claims| claims["sub_id"]["sub"] == json!(person)));
     let role = "mutation { roleCreate(input: { name: \"Nurse\", permissions: [\"a:b\"] }) {
@@ -91,7 +92,7 @@ async fn roles_and_keys_are_told() {
     let grant = world.graphql(grant, json!({ "u": person.to_string(), "r": role })).await;
     let grant = grant["data"]["roleGrantCreate"]["roleGrant"]["id"].clone();
     let told = client.take_all(&id, &format!("{CAEP}/token-claims-change"), 1).await;
-    assert_eq!(said(&told[0])["claims"], json!({ "roles": ["Nurse"] }));
+    assert_eq!(event_of(&told[0])["claims"], json!({ "roles": ["Nurse"] }));
     act(&world, "roleGrantRemove", &grant).await;
     // With the last role the sessions end.
     let told = client.take_all(&id, &format!("{CAEP}/session-revoked"), 1).await;
@@ -128,7 +129,7 @@ async fn keys_that_end_with_accounts_are_told() {
     let changes = client.take_all(&id, &format!("{CAEP}/credential-change"), 6).await;
     let ended: BTreeSet<_> = changes
         .iter()
-        .filter(|claims| said(claims)["change_type"] == "revoke")
+        .filter(|claims| event_of(claims)["change_type"] == "revoke")
         .map(|claims| claims["sub_id"]["sub"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(ended, people.iter().map(ToString::to_string).collect(), "{changes:#?}");
@@ -147,7 +148,7 @@ async fn keys_rotate_with_overlap() {
         receiver.tokens().iter().map(|token| keys.try_verify(token).is_some()).collect::<Vec<_>>()
     };
     world.scim().user("one@x.org").await;
-    until("one", async || !receiver.tokens().is_empty()).await;
+    wait_until("one", async || !receiver.tokens().is_empty()).await;
     let id = destinations(&world).await;
     let id = id.iter().find(|shown| shown["url"].is_string()).unwrap()["id"].clone();
     act(&world, "destinationRotateSecret", &id).await;
@@ -155,12 +156,12 @@ async fn keys_rotate_with_overlap() {
     assert_eq!(after.0.keys.len(), 3, "the new key is published");
     world.scim().user("two@x.org").await;
     let created = format!("{SCIM}:prov:create:notice");
-    until("two", async || receiver.claims(&client, &created).await.len() == 2).await;
+    wait_until("two", async || receiver.claims(&client, &created).await.len() == 2).await;
     // A copy of the key set from before still verifies what is signed now.
     assert!(verified(&before).into_iter().all(|known| known));
     world.app.clock.advance(Duration::from_secs(11 * 60));
     world.scim().user("three@x.org").await;
-    until("three", async || receiver.claims(&client, &created).await.len() == 3).await;
+    wait_until("three", async || receiver.claims(&client, &created).await.len() == 3).await;
     let known = verified(&before);
     assert!(known[0] && !known[known.len() - 1], "{known:?}");
     assert!(verified(&after).into_iter().all(|known| known));
@@ -179,12 +180,12 @@ async fn failed_push_is_repeated_with_its_id() {
     client.create(json!({ "delivery": receiver.delivery() })).await;
     let person = world.scim().user("ada@x.org").await;
     let created = format!("{SCIM}:prov:create:notice");
-    until("the creation", async || !receiver.claims(&client, &created).await.is_empty()).await;
+    wait_until("the creation", async || !receiver.claims(&client, &created).await.is_empty()).await;
     receiver.answer(400);
     *receiver.behaviour.body.lock().unwrap() =
         r#"{"err":"invalid_key","description":"unknown"}"#.into();
     suspend(&world, person).await;
-    until("a failure", async || {
+    wait_until("a failure", async || {
         let shown = destinations(&world).await;
         let nodes = shown[0]["deliveries"]["nodes"].as_array().unwrap().clone();
         nodes.iter().any(|node| {
@@ -195,7 +196,7 @@ async fn failed_push_is_repeated_with_its_id() {
     .await;
     receiver.answer(202);
     let deactivated = format!("{SCIM}:prov:deactivate");
-    until("the suspension", async || {
+    wait_until("the suspension", async || {
         !receiver.claims(&client, &deactivated).await.is_empty()
             && !receiver.claims(&client, &format!("{RISC}/account-disabled")).await.is_empty()
     })
@@ -218,18 +219,18 @@ async fn hostile_receivers_are_endured() {
     receiver.behaviour.endless.store(true, Ordering::Relaxed);
     let person = world.scim().user("ada@x.org").await;
     let created = format!("{SCIM}:prov:create:notice");
-    until("a token", async || !receiver.claims(&client, &created).await.is_empty()).await;
+    wait_until("a token", async || !receiver.claims(&client, &created).await.is_empty()).await;
     receiver.behaviour.endless.store(false, Ordering::Relaxed);
     // Redirects are not followed.
     receiver.answer(307);
     suspend(&world, person).await;
-    until("a failure", async || {
+    wait_until("a failure", async || {
         let shown = destinations(&world).await;
         shown[0]["deliveries"].to_string().contains("redirects are not followed")
     })
     .await;
     receiver.answer(410);
-    until("PAUSED", async || destinations(&world).await[0]["state"] == "PAUSED").await;
+    wait_until("PAUSED", async || destinations(&world).await[0]["state"] == "PAUSED").await;
     for wrong in [
         json!({ "method": PUSH }),
         json!({ "method": PUSH, "endpoint_url": "ftp://x.example/" }),
@@ -258,7 +259,7 @@ async fn private_addresses_are_refused() {
         json!({ "delivery": { "method": PUSH, "endpoint_url": "https://ip6-localhost:9/" } });
     client.create(body).await;
     world.scim().user("ada@x.org").await;
-    until("a failure", async || {
+    wait_until("a failure", async || {
         let shown = destinations(&world).await;
         shown[0]["deliveries"]["nodes"][0]["state"] == "WAITING"
     })
@@ -290,7 +291,7 @@ async fn killed_server_loses_no_token() {
         people.insert(format!("/Users/{}", scim.user(&format!("before{n}@x.org")).await));
     }
     let first = client.take(&polled, &[]).await;
-    until("some", async || receiver.tokens().len() > 3).await;
+    wait_until("some", async || receiver.tokens().len() > 3).await;
     kill_first(&mut servers, &database, &settings).await;
     // Each of these servers names itself in its public URL.
     let client = Client::discover(&servers[servers.len() - 1].address, "acme", &key).await;
@@ -314,7 +315,7 @@ async fn killed_server_loses_no_token() {
     for (jti, claims) in first {
         assert_eq!(told[&uri(&claims)], jti);
     }
-    until("all 30", async || {
+    wait_until("all 30", async || {
         let claims = receiver.claims(&client, &created).await;
         claims.iter().map(uri).collect::<BTreeSet<_>>() == people
     })

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    CAEP, Client, POLL, Receiver, SCIM, SSF, act, destinations, key_with, said, suspend, type_of,
-    until, world,
+    CAEP, Client, POLL, Receiver, SCIM, SSF, act, destinations, event_of, key_with, suspend,
+    type_of, wait_until, world,
 };
 use crate::world::{Answer, World};
 
@@ -145,10 +145,11 @@ async fn verification_repeats_the_state() {
     let verify = json!({ "stream_id": id, "state": "VGhpcyBp" });
     client.call(Method::POST, "verification", Some(verify.clone())).await.is(204);
     let name = format!("{SSF}/verification");
-    until("the verification", async || !receiver.claims(&client, &name).await.is_empty()).await;
+    wait_until("the verification", async || !receiver.claims(&client, &name).await.is_empty())
+        .await;
     let told = receiver.claims(&client, &name).await.remove(0);
     assert_eq!(told["sub_id"], json!({ "format": "opaque", "id": id }));
-    assert_eq!(said(&told), &json!({ "state": "VGhpcyBp" }));
+    assert_eq!(event_of(&told), &json!({ "state": "VGhpcyBp" }));
     let often = client.call(Method::POST, "verification", Some(verify.clone())).await.is(429);
     assert!(often.header("retry-after").parse::<u32>().unwrap() <= 6);
     world.app.clock.advance(Duration::from_secs(10));
@@ -169,9 +170,9 @@ async fn receiver_is_told_of_a_pause() {
         act(&world, "destinationPause", &shown["id"]).await;
     }
     let name = format!("{SSF}/stream-updated");
-    until("the pause", async || !receiver.claims(&client, &name).await.is_empty()).await;
+    wait_until("the pause", async || !receiver.claims(&client, &name).await.is_empty()).await;
     let told = receiver.claims(&client, &name).await.remove(0);
-    assert_eq!(said(&told)["status"], "paused");
+    assert_eq!(event_of(&told)["status"], "paused");
     assert_eq!(told["sub_id"], json!({ "format": "opaque", "id": pushed["stream_id"] }));
     let notice = client.take(&polled, &[]).await;
     let told: Vec<String> = notice.values().map(type_of).collect();
@@ -189,9 +190,9 @@ async fn receiver_is_told_of_a_pause() {
     // What happened meanwhile was held.
     let created = format!("{SCIM}:prov:create:notice");
     assert_eq!(client.take_all(&polled, &created, 1).await.len(), 1);
-    until("the end of the pause", async || {
+    wait_until("the end of the pause", async || {
         let told = receiver.claims(&client, &name).await;
-        told.iter().any(|claims| said(claims)["status"] == "enabled")
+        told.iter().any(|claims| event_of(claims)["status"] == "enabled")
             && !receiver.claims(&client, &created).await.is_empty()
     })
     .await;

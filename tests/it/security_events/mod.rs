@@ -35,7 +35,7 @@ const PUSH: &str = "urn:ietf:rfc:8935";
 const POLL: &str = "urn:ietf:rfc:8936";
 
 /// Waits until something is so.
-async fn until(what: &str, so: impl AsyncFn() -> bool) {
+async fn wait_until(what: &str, so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !so().await {
         assert!(began.elapsed() < Duration::from_secs(20), "{what}");
@@ -150,7 +150,7 @@ fn type_of(claims: &Value) -> String {
     events.keys().next().unwrap().clone()
 }
 
-fn said(claims: &Value) -> &Value {
+fn event_of(claims: &Value) -> &Value {
     &claims["events"][type_of(claims)]
 }
 

@@ -8,7 +8,7 @@ use rolecall::auth::policy::Permission;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Client, RISC, SCIM, act, destinations, key_with, said, suspend, type_of, world};
+use super::{Client, RISC, SCIM, act, destinations, event_of, key_with, suspend, type_of, world};
 
 #[tokio::test]
 async fn full_payload_tells_values_and_addresses() {
@@ -37,13 +37,14 @@ async fn full_payload_tells_values_and_addresses() {
         }
     }
     let created = &told[&format!("{SCIM}:prov:create:full")];
-    let data = &said(&created[0])["data"];
+    let data = &event_of(&created[0])["data"];
     assert_eq!((&data["userName"], &data["id"]), (&json!("ada"), &json!(person)));
     assert_eq!(data["schemas"][0], "urn:ietf:params:scim:schemas:core:2.0:User");
-    let of_group = created.iter().find(|claims| said(claims)["data"]["displayName"] == "Nurses");
+    let of_group =
+        created.iter().find(|claims| event_of(claims)["data"]["displayName"] == "Nurses");
     assert_eq!(of_group.unwrap()["sub_id"]["uri"], format!("/Groups/{group}"));
     let patched = &told[&format!("{SCIM}:prov:patch:full")];
-    let operations = said(&patched[0])["data"]["Operations"].as_array().unwrap();
+    let operations = event_of(&patched[0])["data"]["Operations"].as_array().unwrap();
     assert!(
         operations.contains(&json!({ "op": "replace", "path": "title", "value": "Matron" })),
         "{operations:?}"

@@ -14,7 +14,7 @@ use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Tenant, World};
 
 /// The failure with this label, when it satisfies `right`.
-async fn until(world: &World, label: &str, right: impl Fn(&Value) -> bool) -> Value {
+async fn wait_until(world: &World, label: &str, right: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
         let all = world.failures().await;
@@ -47,7 +47,7 @@ async fn failed_person_becomes_one_failure() {
         assert_eq!((all.len(), &all[0]["count"]), (1, &json!(n)), "{all:#?}");
         assert_eq!(all[0]["lastRequestId"].as_str().unwrap().len(), 36);
     }
-    let open = until(&here, "p1", |_| true).await;
+    let open = wait_until(&here, "p1", |_| true).await;
     assert_eq!((&open["origin"], &open["operation"]), (&json!("SYNC"), &json!("create user")));
     assert_eq!((&open["cause"], &open["field"]), (&json!("UNIQUENESS"), &json!("userName")));
     assert_eq!(
@@ -60,11 +60,11 @@ async fn failed_person_becomes_one_failure() {
 
     // The first retry comes too early. Then the name becomes free.
     here.work("failureRetry", json!({ "id": open["id"] })).await;
-    let open = until(&here, "p1", |it| it["attempts"] == 1).await;
+    let open = wait_until(&here, "p1", |it| it["attempts"] == 1).await;
     assert_eq!((&open["state"], &open["count"]), (&json!("OPEN"), &json!(3)), "{open:#}");
     here.remove(&rival).await;
     assert_eq!(here.work("failureRetry", json!({ "id": open["id"] })).await["state"], "RETRYING");
-    let done = until(&here, "p1", |it| it["state"] == "RESOLVED").await;
+    let done = wait_until(&here, "p1", |it| it["state"] == "RESOLVED").await;
     assert_eq!(done["resolution"], "RETRIED", "{done:#}");
     let found = here.rows("SELECT id FROM \"user\" WHERE external_id = 'r1'", []).await;
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
@@ -80,7 +80,7 @@ async fn failed_person_becomes_one_failure() {
     source.sets(2, "active", json!({ "no": "boolean" }));
     source.sets(3, "active", json!({ "no": "boolean" }));
     sync(&here.acme, &connection, "mode: FULL").await;
-    let open = until(&here, "p2", |_| true).await;
+    let open = wait_until(&here, "p2", |_| true).await;
     assert_eq!(
         (&open["operation"], &open["cause"]),
         (&json!("update user"), &json!("INVALID_VALUE")),
@@ -89,14 +89,14 @@ async fn failed_person_becomes_one_failure() {
     source.sets(2, "active", json!(true));
     let one = sync(&here.acme, &connection, "mode: ONE_USER, remoteId: \"r2\"").await;
     assert_eq!(one["state"], "SUCCEEDED", "{one:#}");
-    let done = until(&here, "p2", |it| it["state"] == "RESOLVED").await;
+    let done = wait_until(&here, "p2", |it| it["state"] == "RESOLVED").await;
     assert_eq!(done["resolution"], "SUPERSEDED");
-    assert_eq!(until(&here, "p3", |_| true).await["state"], "OPEN");
+    assert_eq!(wait_until(&here, "p3", |_| true).await["state"], "OPEN");
     // … and so does a full run that no longer lists it.
     source.people.lock().unwrap().remove(3);
     sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(
-        until(&here, "p3", |it| it["state"] == "RESOLVED").await["resolution"],
+        wait_until(&here, "p3", |it| it["state"] == "RESOLVED").await["resolution"],
         "SUPERSEDED"
     );
 
@@ -106,7 +106,7 @@ async fn failed_person_becomes_one_failure() {
     lockout_guard::set_protection(&here.system(), id, true, None).await.unwrap();
     source.people.lock().unwrap().pop();
     sync(&here.acme, &connection, "mode: FULL").await;
-    let open = until(&here, "p5", |_| true).await;
+    let open = wait_until(&here, "p5", |_| true).await;
     assert_eq!(
         (&open["operation"], &open["cause"]),
         (&json!("delete user"), &json!("PROTECTED")),
@@ -114,7 +114,7 @@ async fn failed_person_becomes_one_failure() {
     );
     lockout_guard::set_protection(&here.system(), id, false, None).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
-    until(&here, "p5", |it| it["resolution"] == "RETRIED").await;
+    wait_until(&here, "p5", |it| it["resolution"] == "RETRIED").await;
     assert_eq!(here.count("\"user\" WHERE external_id = 'r5' AND deleted_at IS NULL", []).await, 0);
 
     // A retry reads a group again as it reads a person.
@@ -123,10 +123,10 @@ async fn failed_person_becomes_one_failure() {
         json!({ "id": "g", "displayName": "Ward", "externalId": "x", "members": [{ "value": { "no": 1 } }] }),
     ];
     sync(&here.acme, &connection, "mode: FULL").await;
-    let open = until(&here, "Ward", |_| true).await;
+    let open = wait_until(&here, "Ward", |_| true).await;
     source.groups.lock().unwrap()[0]["members"] = members;
     here.work("failureRetry", json!({ "id": open["id"] })).await;
-    until(&here, "Ward", |it| it["resolution"] == "RETRIED").await;
+    wait_until(&here, "Ward", |it| it["resolution"] == "RETRIED").await;
     assert_eq!(here.count("membership WHERE until IS NULL", []).await, 1);
     here.end().await;
 }
@@ -156,11 +156,11 @@ async fn retry_respects_the_user_filter() {
         here.count(&from, []).await
     };
     // A retry does not create a person that the filter now excludes …
-    let open = until(&here, "ada", |_| true).await;
+    let open = wait_until(&here, "ada", |_| true).await;
     title(ada, "Doctor").await;
     here.remove(&rival).await;
     here.work("failureRetry", json!({ "id": open["id"] })).await;
-    let done = until(&here, "ada", |it| it["state"] == "RESOLVED").await;
+    let done = wait_until(&here, "ada", |it| it["state"] == "RESOLVED").await;
     assert_eq!((&done["resolution"], live("ada").await), (&json!("SUPERSEDED"), 0), "{done:#}");
     // … and deletes an account that the filter excludes, when its protection has ended.
     let found = here.rows("SELECT id FROM \"user\" WHERE user_name = 'bob'", []).await;
@@ -169,11 +169,11 @@ async fn retry_respects_the_user_filter() {
     title(bob, "Doctor").await;
     title(ada, "Nurse").await;
     sync(&here.acme, &connection, "mode: FULL").await;
-    let open = until(&here, "bob", |_| true).await;
+    let open = wait_until(&here, "bob", |_| true).await;
     assert_eq!(open["operation"], "delete user", "{open:#}");
     lockout_guard::set_protection(&here.system(), id, false, None).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
-    until(&here, "bob", |it| it["resolution"] == "RETRIED").await;
+    wait_until(&here, "bob", |it| it["resolution"] == "RETRIED").await;
     assert_eq!((live("bob").await, live("ada").await), (0, 1));
     source.end().await;
     here.end().await;
@@ -283,11 +283,12 @@ async fn silent_source_delays_no_other_retry() {
         connections.push((source, connection));
     }
     connections[0].0.behaves("never answers for one");
-    let (one, two) = (until(&here, "one", |_| true).await, until(&here, "two", |_| true).await);
+    let (one, two) =
+        (wait_until(&here, "one", |_| true).await, wait_until(&here, "two", |_| true).await);
     here.work("failureRetry", json!({ "id": one["id"] })).await;
     here.work("failureRetry", json!({ "id": two["id"] })).await;
-    until(&here, "two", |it| it["resolution"] == "RETRIED").await;
-    let one = until(&here, "one", |it| it["attempts"] == 1).await;
+    wait_until(&here, "two", |it| it["resolution"] == "RETRIED").await;
+    let one = wait_until(&here, "one", |it| it["attempts"] == 1).await;
     assert_eq!((&one["state"], &one["cause"]), (&json!("OPEN"), &json!("UNIQUENESS")), "{one:#}");
     here.end().await;
 }

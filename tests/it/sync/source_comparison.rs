@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::hostile::Hostile;
 use super::{Cast, of, pulling, reader, sync};
-use crate::reconcile::{about, findings};
+use crate::reconcile::{find_by_label, findings};
 use crate::world::{Tenant, World};
 
 const RECONCILIATION: &str =
@@ -135,12 +135,13 @@ async fn full_run_ends_differences_from_source() {
     let title =
         json!([{ "attribute": "title", "theirs": null, "ours": "By hand", "changedBy": null }]);
     assert_eq!(drifted["differences"], title);
-    let (missing, orphaned) = (about(&here, "new").await, about(&here, "eve").await);
+    let (missing, orphaned) =
+        (find_by_label(&here, "new").await, find_by_label(&here, "eve").await);
     assert_eq!((&missing["kind"], &missing["leaver"]), (&json!("MISSING_HERE"), &json!(false)));
     assert!(missing["nextStep"].as_str().unwrap().contains("syncStart"), "{missing:#}");
     assert_eq!((&orphaned["kind"], &orphaned["leaver"]), (&json!("ORPHANED_HERE"), &json!(true)));
     for (name, theirs) in [("bob", true), ("joe", false)] {
-        let finding = about(&here, name).await;
+        let finding = find_by_label(&here, name).await;
         assert_eq!(
             (&finding["kind"], &finding["group"]["displayName"]),
             (&json!("MEMBERSHIP"), &json!("Ward"))
@@ -245,8 +246,8 @@ async fn misbehaving_source_makes_no_finding() {
         run["message"].as_str().unwrap().contains("1 people at the source cannot be read"),
         "{run:#}"
     );
-    assert_eq!(about(&here, "p30").await["kind"], "MISSING_HERE");
-    let off = about(&here, "p2").await;
+    assert_eq!(find_by_label(&here, "p30").await["kind"], "MISSING_HERE");
+    let off = find_by_label(&here, "p2").await;
     let open = findings(&here, "states: [OPEN], kinds: [DRIFTED], leaversOnly: true").await;
     assert!(open.len() == 1 && open[0]["label"] == "p2", "{off:#}");
     // Managers are compared by the account here.

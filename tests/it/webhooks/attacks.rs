@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::{CREATE, Receiver, act, create, state, until, world};
+use super::{CREATE, Receiver, act, create, state, wait_until, world};
 use crate::database::Database;
 use crate::process::{Server, bootstrap};
 use crate::walk::codes;
@@ -17,7 +17,7 @@ async fn answers_without_end_are_cut() {
     receiver.answer(200);
     receiver.behaviour.endless.store(1, Ordering::Relaxed);
     let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
-    until("a delivery", async || {
+    wait_until("a delivery", async || {
         state(&world.acme, &id).await["deliveries"]["nodes"][0]["state"] == "SUCCEEDED"
     })
     .await;
@@ -34,7 +34,7 @@ async fn redirects_and_private_addresses_are_refused() {
     receiver.answer(302);
     let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
     let refused = async |tenant: &Tenant, id: &str, why: &str| {
-        until(why, async || {
+        wait_until(why, async || {
             let shown = state(tenant, id).await;
             shown["deliveries"]["nodes"][0]["message"].as_str().unwrap_or("").contains(why)
         })
@@ -63,7 +63,7 @@ async fn redirects_and_private_addresses_are_refused() {
     // A name is judged by what it leads to when it is called.
     let name = "https://ip6-localhost:9/";
     let (id, _) = create(&world.acme, name, json!({})).await;
-    until("a failure", async || {
+    wait_until("a failure", async || {
         state(&world.acme, &id).await["deliveries"]["nodes"][0]["state"] == "WAITING"
     })
     .await;
@@ -93,7 +93,7 @@ async fn destinations_of_others_do_not_exist() {
     world.scim().user("ada@x.org").await;
     world.sealed().await;
     let own = other.scim.user("bo@x.org").await;
-    until("its own", async || !receiver.of(own).is_empty()).await;
+    wait_until("its own", async || !receiver.of(own).is_empty()).await;
     let organization = other.organization.to_string();
     assert!(receiver.received().iter().all(|told| told.body["organization"] == organization));
     world.end().await;
@@ -174,7 +174,7 @@ async fn secrets_stay_out_of_logs() {
     let stream = post("/ssf/acme/streams", json!({ "delivery": delivery })).await;
     assert!(stream["stream_id"].is_string(), "{stream:#}");
     let person = server.scim(&bootstrapped).user("ada@x.org").await;
-    until("attempts", async || receiver.attempts() >= 2).await;
+    wait_until("attempts", async || receiver.attempts() >= 2).await;
     server.terminate();
     assert_eq!(server.exit_code().await, Some(0));
     let text = std::fs::read_to_string(&log).unwrap();

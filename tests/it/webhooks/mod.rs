@@ -142,7 +142,7 @@ impl Receiver {
 }
 
 /// Waits until something is so.
-async fn until(what: &str, so: impl AsyncFn() -> bool) {
+async fn wait_until(what: &str, so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !so().await {
         assert!(began.elapsed() < Duration::from_secs(20), "{what}");
@@ -205,7 +205,7 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> (String, String) {
     let (id, _) = create(tenant, "https://receiver.invalid/", filter).await;
     ok(tenant, "destinationReplay", &id, ", fromSeq: 1").await;
     let first = async || state(tenant, &id).await["deliveries"]["nodes"][0]["id"].clone();
-    until("a delivery", async || first().await.is_string()).await;
+    wait_until("a delivery", async || first().await.is_string()).await;
     ok(tenant, "destinationPause", &id, "").await;
     let delivery = first().await.as_str().unwrap().to_owned();
     (id, delivery)
@@ -227,7 +227,7 @@ async fn every_event_is_told_in_order() {
         }
         people.push(person);
     }
-    until("20 messages", async || {
+    wait_until("20 messages", async || {
         people.iter().map(|person| receiver.of(*person).len()).sum::<usize>() == 20
     })
     .await;
@@ -263,7 +263,7 @@ async fn every_event_is_told_in_order() {
         serde_json::from_str(&reqwest::get(sets).await.unwrap().text().await.unwrap()).unwrap();
     assert_eq!(set["keys"][0]["crv"], "Ed25519");
     // What came of it is listed once it is written down.
-    until("the cursor", async || {
+    wait_until("the cursor", async || {
         state(&world.acme, &id).await["deliveredThrough"].as_i64().unwrap() >= last
     })
     .await;
@@ -282,7 +282,7 @@ async fn full_payload_tells_values() {
     create(&world.acme, &receiver.url, more).await;
     let person = world.scim().user("ada@x.org").await;
     world.scim().delete(&format!("/Users/{person}")).await.is(204);
-    until("a message", async || !receiver.received().is_empty()).await;
+    wait_until("a message", async || !receiver.received().is_empty()).await;
     let told = receiver.received();
     assert_eq!(told.len(), 1, "the filter is for one kind");
     assert!(told[0].body["data"]["after"].to_string().contains("ada@x.org"), "{:#}", told[0].body);
@@ -298,8 +298,8 @@ async fn failed_delivery_keeps_its_id() {
     create(&world.acme, &sound.url, json!({})).await;
     let person = world.scim().user("ada@x.org").await;
     // A destination that fails delays no other.
-    until("the other", async || !sound.of(person).is_empty()).await;
-    until("an attempt", async || {
+    wait_until("the other", async || !sound.of(person).is_empty()).await;
+    wait_until("an attempt", async || {
         state(&world.acme, &id).await["deliveries"]["nodes"][0]["state"] == "WAITING"
     })
     .await;
@@ -310,10 +310,10 @@ async fn failed_delivery_keeps_its_id() {
     broken.answer(200);
     ok(&world.acme, "deliveryRetry", waiting["id"].as_str().unwrap(), "").await;
     world.app.clock.advance(Duration::from_secs(60));
-    until("recovery", async || !broken.of(person).is_empty()).await;
+    wait_until("recovery", async || !broken.of(person).is_empty()).await;
     let first = broken.received().remove(0);
     assert_eq!(json!(first.id), waiting["messageId"]);
-    until("success", async || {
+    wait_until("success", async || {
         let shown = state(&world.acme, &id).await;
         shown["deliveries"]["nodes"].as_array().unwrap().iter().all(|d| d["state"] == "SUCCEEDED")
     })
@@ -331,7 +331,7 @@ async fn deprovisioning_waits_for_nothing() {
     *receiver.behaviour.refused.lock().unwrap() = Some("user.updated".into());
     let title = json!([{ "op": "replace", "path": "title", "value": "Nurse" }]);
     world.scim().patch(&format!("/Users/{person}"), title).await.is(200);
-    until("a failure", async || {
+    wait_until("a failure", async || {
         let nodes = state(&world.acme, &id).await["deliveries"]["nodes"].clone();
         nodes.as_array().unwrap().iter().any(|node| node["state"] == "WAITING")
     })
@@ -339,7 +339,7 @@ async fn deprovisioning_waits_for_nothing() {
     let left = Instant::now();
     let gone = json!([{ "op": "replace", "path": "active", "value": false }]);
     world.scim().patch(&format!("/Users/{person}"), gone).await.is(200);
-    until("the deprovisioning", async || !receiver.of(person).is_empty()).await;
+    wait_until("the deprovisioning", async || !receiver.of(person).is_empty()).await;
     let told = receiver.of(person).remove(0);
     assert_eq!(told.action(), "user.suspended");
     assert_eq!(told.body["data"]["deprovisioning"], true);
@@ -356,17 +356,17 @@ async fn deprovisioning_follows_a_recovery_at_once() {
     let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
     let gone = json!([{ "op": "replace", "path": "active", "value": false }]);
     world.scim().patch(&format!("/Users/{person}"), gone).await.is(200);
-    until("FAILING", async || has_state(&world.acme, &id, "FAILING").await).await;
+    wait_until("FAILING", async || has_state(&world.acme, &id, "FAILING").await).await;
     let items = "{ organization { attention { kind message nextStep } } }";
     let items = world.graphql(items, json!({})).await;
     let items = items["data"]["organization"]["attention"].clone();
     assert!(items.as_array().unwrap().iter().any(|item| item["kind"] == "DESTINATION"), "{items}");
     let recovered = Instant::now();
     receiver.answer(200);
-    until("the deprovisioning", async || !receiver.of(person).is_empty()).await;
+    wait_until("the deprovisioning", async || !receiver.of(person).is_empty()).await;
     let told = receiver.of(person).remove(0);
     assert!(told.at - recovered < Duration::from_secs(2), "{:?}", told.at - recovered);
-    until("ACTIVE", async || has_state(&world.acme, &id, "ACTIVE").await).await;
+    wait_until("ACTIVE", async || has_state(&world.acme, &id, "ACTIVE").await).await;
     world.end().await;
 }
 
@@ -376,7 +376,7 @@ async fn gone_receiver_is_paused() {
     let receiver = Receiver::start().await;
     receiver.answer(410);
     let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
-    until("PAUSED", async || has_state(&world.acme, &id, "PAUSED").await).await;
+    wait_until("PAUSED", async || has_state(&world.acme, &id, "PAUSED").await).await;
     assert_eq!(state(&world.acme, &id).await["reason"], "GONE");
     let refused = act(&world.acme, "destinationTest", &id, "").await;
     assert_eq!(refused["userErrors"][0]["code"], "HELD");
@@ -384,7 +384,7 @@ async fn gone_receiver_is_paused() {
     let person = world.scim().user("ada@x.org").await;
     receiver.answer(200);
     ok(&world.acme, "destinationResume", &id, "").await;
-    until("the event", async || !receiver.of(person).is_empty()).await;
+    wait_until("the event", async || !receiver.of(person).is_empty()).await;
     world.end().await;
 }
 
@@ -395,10 +395,10 @@ async fn receiver_can_ask_for_silence() {
     receiver.answer(429);
     *receiver.behaviour.retry_after.lock().unwrap() = Some("600".into());
     let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
-    until("an attempt", async || receiver.attempts() > 0).await;
+    wait_until("an attempt", async || receiver.attempts() > 0).await;
     let tried = receiver.attempts();
     let person = world.scim().user("ada@x.org").await;
-    until("it is written down", async || {
+    wait_until("it is written down", async || {
         state(&world.acme, &id).await["deliveries"]["nodes"][0]["state"] == "WAITING"
     })
     .await;
@@ -407,7 +407,7 @@ async fn receiver_can_ask_for_silence() {
     receiver.answer(200);
     *receiver.behaviour.retry_after.lock().unwrap() = None;
     world.app.clock.advance(Duration::from_secs(601));
-    until("the event", async || !receiver.of(person).is_empty()).await;
+    wait_until("the event", async || !receiver.of(person).is_empty()).await;
     world.end().await;
 }
 
@@ -421,12 +421,12 @@ async fn delivery_ends_after_three_days() {
     for n in 0..6 {
         world.scim().user(&format!("person{n}@x.org")).await;
     }
-    until("FAILING", async || {
+    wait_until("FAILING", async || {
         world.app.clock.advance(Duration::from_secs(6));
         has_state(&world.acme, &id, "FAILING").await
     })
     .await;
-    until("DISABLED", async || {
+    wait_until("DISABLED", async || {
         world.app.clock.advance(Duration::from_secs(8 * 60 * 60));
         has_state(&world.acme, &id, "DISABLED").await
     })
@@ -456,9 +456,9 @@ async fn delivery_ends_after_three_days() {
     assert_eq!(refused["userErrors"][0]["code"], "HELD", "{refused:#}");
     receiver.answer(200);
     ok(&world.acme, "destinationResume", &id, "").await;
-    until("what waited", async || receiver.received().len() >= 5).await;
+    wait_until("what waited", async || receiver.received().len() >= 5).await;
     ok(&world.acme, "failureRetry", failed, "").await;
-    until("the end of the failure", async || given_up(&world).await.0 == count - 1).await;
+    wait_until("the end of the failure", async || given_up(&world).await.0 == count - 1).await;
     let query = "query($f: ID!) { node(id: $f) { ... on Failure { state resolution } } }";
     let ended = world.graphql(query, json!({ "f": failed })).await;
     let wanted = json!({ "state": "RESOLVED", "resolution": "RETRIED" });
@@ -490,7 +490,7 @@ async fn given_up_deliveries_are_reviewed() {
         world.scim().group("Ward", &[]).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    until("a failure", async || {
+    wait_until("a failure", async || {
         world.app.clock.advance(Duration::from_secs(8 * 60 * 60));
         given_up(&world).await.0 > 0
     })
@@ -565,13 +565,13 @@ async fn secret_rotates_with_an_overlap() {
     let new = rotated["data"]["destinationRotateSecret"]["secret"].as_str().unwrap().to_owned();
     assert_ne!(new, old);
     let ada = world.scim().user("ada@x.org").await;
-    until("during", async || !receiver.of(ada).is_empty()).await;
+    wait_until("during", async || !receiver.of(ada).is_empty()).await;
     let told = receiver.of(ada).remove(0);
     assert!(told.is_signed_by(&new) && told.is_signed_by(&old));
     assert_eq!(told.signatures.matches("v1,").count(), 2);
     world.app.clock.advance(Duration::from_secs(3_601));
     let bo = world.scim().user("bo@x.org").await;
-    until("after", async || !receiver.of(bo).is_empty()).await;
+    wait_until("after", async || !receiver.of(bo).is_empty()).await;
     let told = receiver.of(bo).remove(0);
     assert!(told.is_signed_by(&new) && !told.is_signed_by(&old));
     // No secret is in the ledger, nor in the row as text.
@@ -590,22 +590,22 @@ async fn pause_resume_and_replay_lose_nothing() {
     let filter = json!({ "eventActions": ["USER_CREATED"] });
     let (id, _) = create(&world.acme, &receiver.url, filter).await;
     let ada = world.scim().user("ada@x.org").await;
-    until("before", async || receiver.of(ada).len() == 1).await;
+    wait_until("before", async || receiver.of(ada).len() == 1).await;
     ok(&world.acme, "destinationPause", &id, "").await;
     let bo = world.scim().user("bo@x.org").await;
     world.sealed().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(receiver.of(bo).is_empty());
     ok(&world.acme, "destinationResume", &id, "").await;
-    until("meanwhile", async || !receiver.of(bo).is_empty()).await;
+    wait_until("meanwhile", async || !receiver.of(bo).is_empty()).await;
     let first = receiver.of(ada)[0].seq();
     ok(&world.acme, "destinationReplay", &id, &format!(", fromSeq: {first}")).await;
-    until("again", async || receiver.of(ada).len() >= 2 && receiver.of(bo).len() >= 2).await;
+    wait_until("again", async || receiver.of(ada).len() >= 2 && receiver.of(bo).len() >= 2).await;
     let told = receiver.of(ada);
     assert!(told.iter().all(|again| again.id == told[0].id), "a message keeps its id");
     let before = receiver.of(bo).len();
     ok(&world.acme, "destinationReplay", &id, ", since: \"2020-01-01T00:00:00Z\"").await;
-    until("from the beginning", async || receiver.of(bo).len() > before).await;
+    wait_until("from the beginning", async || receiver.of(bo).len() > before).await;
     for wrong in [", fromSeq: 0", ", fromSeq: 100000", ""] {
         let refused = act(&world.acme, "destinationReplay", &id, wrong).await;
         assert_eq!(refused["userErrors"][0]["code"], "INVALID", "{wrong}");
@@ -637,7 +637,7 @@ async fn killed_server_loses_no_event() {
     for n in 0..20 {
         acme.scim.user(&format!("before{n}@x.org")).await;
     }
-    until("some", async || receiver.received().len() > 5).await;
+    wait_until("some", async || receiver.received().len() > 5).await;
     kill_first(&mut servers, &database, &settings).await;
     let acme = tenant(&servers[servers.len() - 1].address);
     for n in 0..20 {
@@ -650,7 +650,7 @@ async fn killed_server_loses_no_event() {
         nodes.iter().filter(|node| node["action"] == "USER_CREATED").count()
     };
     assert_eq!(count().await, 40);
-    until("all 40", async || {
+    wait_until("all 40", async || {
         let told: HashMap<_, _> = receiver
             .received()
             .into_iter()
@@ -683,7 +683,7 @@ async fn shown_receivers_verify() {
     let world = world().await;
     let receiver = Receiver::start().await;
     let (_, secret) = create(&world.acme, &receiver.url, json!({})).await;
-    until("a message", async || !receiver.received().is_empty()).await;
+    wait_until("a message", async || !receiver.received().is_empty()).await;
     let told = receiver.received().remove(0);
     let headers = json!({
         "webhook-id": told.id, "webhook-timestamp": told.timestamp.to_string(),

@@ -27,7 +27,7 @@ use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document::{MemberChange, fold_text};
 use crate::identity::schema::ResourceType;
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, NewEvent};
 
 /// Accepts an invitation for an account, as an administrator who says that the person has it.
 ///
@@ -149,38 +149,10 @@ async fn accept_within(
     if cx.actor == Actor::System {
         check_maker(cx, tx, &row).await?;
     }
-    let mut done = Vec::new();
-    let mut missing = Vec::new();
-    let groups = group_ids(&row);
-    let found = live_groups(tx, &groups).await?;
-    let by_hand = |id: &Uuid| found.iter().any(|(known, _, owner)| known == id && owner.is_none());
-    for group in &groups {
-        if !by_hand(group) {
-            missing.push(*group);
-            continue;
-        }
-        let add = vec![MemberChange::Add(vec![account.to_string()])];
-        let edit = |_: &Group| -> Result<GroupEdit> {
-            Ok(GroupEdit { members: add.clone(), ..Default::default() })
-        };
-        done.extend(change_group_in(cx, tx, ty, *group, &edit).await?.entry);
-    }
-    let roles = role_ids(&row);
-    let found = live_roles(tx, &roles).await?;
-    let held = tx.find::<role_grant::Entity>().filter(role_grant::Column::UserId.eq(account));
-    let held = held.filter(role_grant::Column::Until.is_null());
-    let held = held.select_only().column(role_grant::Column::RoleId);
-    let held: Vec<Uuid> = held.into_tuple().all(&tx.db).await?;
-    let is_over = row.access_expires_at.is_some_and(|at| at <= now);
-    for role in roles {
-        if !found.contains(&role) || is_over {
-            missing.push(role);
-        } else if !held.contains(&role) {
-            let (reason, expires_at) = (row.reason.clone(), row.access_expires_at);
-            let grant = NewGrant { user: account, role, reason, expires_at };
-            done.extend(create_in(cx, tx, &grant).await?.entry);
-        }
-    }
+    let mut given = GivenAccess::default();
+    join_groups(cx, tx, ty, &row, account, &mut given).await?;
+    grant_roles(cx, tx, &row, account, now, &mut given).await?;
+    let GivenAccess { done, missing } = given;
     row.accepted_at = Some(now);
     row.user_id = Some(account);
     close_row(&mut row, now);
@@ -197,6 +169,68 @@ async fn accept_within(
     let after = json!({ "userId": account, "edits": edits, "missing": missing });
     let entry = invitation_event(EventKind::InvitationAccepted, &row, at, None, Some(after));
     Ok(Change::recorded(row, entry))
+}
+
+/// What an acceptance gave, and what it could not give any more.
+#[derive(Default)]
+struct GivenAccess {
+    done: Vec<NewEvent>,
+    /// Ids of groups and roles.
+    missing: Vec<Uuid>,
+}
+
+/// Adds the account to the groups of an invitation that people manage.
+async fn join_groups(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    row: &Invitation,
+    account: Uuid,
+    given: &mut GivenAccess,
+) -> Result<()> {
+    let groups = group_ids(row);
+    let found = live_groups(tx, &groups).await?;
+    let by_hand = |id: &Uuid| found.iter().any(|(known, _, owner)| known == id && owner.is_none());
+    for group in &groups {
+        if !by_hand(group) {
+            given.missing.push(*group);
+            continue;
+        }
+        let add = vec![MemberChange::Add(vec![account.to_string()])];
+        let edit = |_: &Group| -> Result<GroupEdit> {
+            Ok(GroupEdit { members: add.clone(), ..Default::default() })
+        };
+        given.done.extend(change_group_in(cx, tx, ty, *group, &edit).await?.entry);
+    }
+    Ok(())
+}
+
+/// Grants the account the roles of an invitation that it does not hold by a grant.
+async fn grant_roles(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    row: &Invitation,
+    account: Uuid,
+    now: DateTime<Utc>,
+    given: &mut GivenAccess,
+) -> Result<()> {
+    let roles = role_ids(row);
+    let found = live_roles(tx, &roles).await?;
+    let held = tx.find::<role_grant::Entity>().filter(role_grant::Column::UserId.eq(account));
+    let held = held.filter(role_grant::Column::Until.is_null());
+    let held = held.select_only().column(role_grant::Column::RoleId);
+    let held: Vec<Uuid> = held.into_tuple().all(&tx.db).await?;
+    let is_over = row.access_expires_at.is_some_and(|at| at <= now);
+    for role in roles {
+        if !found.contains(&role) || is_over {
+            given.missing.push(role);
+        } else if !held.contains(&role) {
+            let (reason, expires_at) = (row.reason.clone(), row.access_expires_at);
+            let grant = NewGrant { user: account, role, reason, expires_at };
+            given.done.extend(create_in(cx, tx, &grant).await?.entry);
+        }
+    }
+    Ok(())
 }
 
 /// Ids and instants of what was done: nothing that an erasure of the person would have to reach.

@@ -137,7 +137,7 @@ impl DueInvitation {
             .col_expr(Column::MailDueAt, Expr::value(None::<DateTime<Utc>>))
             .col_expr(Column::SealedSecret, Expr::value(None::<Vec<u8>>))
             .col_expr(Column::MailError, Expr::value(None::<String>));
-        self.settle(update).await
+        self.write_attempt(update).await
     }
 
     /// The mail server did not accept the mail: it is tried again, a few times.
@@ -155,11 +155,11 @@ impl DueInvitation {
             .col_expr(Column::MailAttempts, Expr::value(attempts))
             .col_expr(Column::MailDueAt, Expr::value(next))
             .col_expr(Column::MailError, Expr::value(Some(why)));
-        self.settle(update).await
+        self.write_attempt(update).await
     }
 
     /// Only of the link that was sent: another may have been made meanwhile.
-    async fn settle(&self, update: sea_orm::UpdateMany<invitation::Entity>) -> Result<()> {
+    async fn write_attempt(&self, update: sea_orm::UpdateMany<invitation::Entity>) -> Result<()> {
         use invitation::Column;
         update
             .filter(Column::OrganizationId.eq(self.row.organization_id))

@@ -19,6 +19,7 @@ use crate::domain::audit::event::event_values;
 use crate::error::Result;
 use crate::ledger::EventKind;
 
+/// The columns of the report on access: a row for each way in which an account held a role.
 pub const ACCESS_COLUMNS: &[&str] = &[
     "user_id",
     "user_name",

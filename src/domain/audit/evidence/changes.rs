@@ -9,6 +9,7 @@ use super::{ROWS_PER_BATCH, ReportBatch, ReportPlace, id_cell, instant_cell};
 use crate::context::Cx;
 use crate::error::Result;
 
+/// The columns of the report on changes: a row for each event.
 pub const CHANGE_COLUMNS: &[&str] = &[
     "ledger_sequence",
     "event_id",
@@ -25,6 +26,11 @@ pub const CHANGE_COLUMNS: &[&str] = &[
     "hash",
 ];
 
+/// The next rows of the report on changes: events from `from` (included) to `to` (excluded), by
+/// age. `actor` = only those of this person, key or connection.
+///
+/// # Errors
+/// Those of the database.
 pub async fn read_changes(
     cx: &Cx,
     from: DateTime<Utc>,

@@ -20,6 +20,7 @@ use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
 
+/// The columns of the report on leavers: a row for each person who lost access.
 pub const LEAVER_COLUMNS: &[&str] = &[
     "ledger_sequence",
     "user_id",
@@ -367,6 +368,11 @@ pub(in crate::domain) async fn count_recent_leavers(
     Ok(RecentLeavers { people: single + together, before: live.saturating_add(deleted) })
 }
 
+/// The next rows of the report on leavers: people who left from `from` (included) to `to`
+/// (excluded).
+///
+/// # Errors
+/// Those of the database.
 pub async fn read_leavers(
     cx: &Cx,
     from: DateTime<Utc>,

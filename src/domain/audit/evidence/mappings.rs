@@ -14,6 +14,7 @@ use super::{
 use crate::context::Cx;
 use crate::error::Result;
 
+/// The columns of the report on role mappings: a row for each state of a mapping.
 pub const MAPPING_COLUMNS: &[&str] = &[
     "mapping_id",
     "group_id",
@@ -46,6 +47,11 @@ struct MappingState {
     closed_by: Option<Uuid>,
 }
 
+/// The next rows of the report on role mappings: states that were in force at some time from `from`
+/// (included) to `to` (excluded).
+///
+/// # Errors
+/// Those of the database.
 pub async fn read_mappings(
     cx: &Cx,
     from: DateTime<Utc>,

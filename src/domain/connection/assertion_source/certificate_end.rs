@@ -12,7 +12,7 @@ use crate::context::Cx;
 use crate::domain::connection::health::format_to_second;
 use crate::error::Result;
 
-/// An end that is nearer than this is told of.
+/// An end that is nearer than this is reported.
 pub const CERTIFICATE_END_WARNING: Duration = Duration::days(30);
 
 /// Whose certificate ends.
@@ -35,7 +35,7 @@ pub(in crate::domain) struct CertificateEnd {
 }
 
 impl CertificateEnd {
-    /// What is said of it, and what to do.
+    /// A sentence about it, and what to do.
     pub fn describe(&self, now: DateTime<Utc>) -> (String, &'static str) {
         let at = format_to_second(self.end);
         let verb = if self.end > now { "ends" } else { "ended" };

@@ -42,7 +42,7 @@ const FIRST_DELAY: Duration = Duration::minutes(5);
 const LONGEST_DELAY: Duration = Duration::hours(6);
 /// Responses with an unknown signature have metadata read at once, at most this often.
 const AT_ONCE_INTERVAL: Duration = Duration::minutes(5);
-/// A single failure is not told of: servers restart.
+/// A single failure is not reported: servers restart.
 const FAILURES_TOLD: i32 = 2;
 
 /// A claimed reading: for a time no other server does it.

@@ -446,6 +446,7 @@ pub(super) mod permission_names {
 
     use crate::auth::policy::Permissions;
 
+    /// Permissions are stored by their names.
     pub fn serialize<S: Serializer>(
         permissions: &Permissions,
         serializer: S,

@@ -54,7 +54,7 @@ pub struct EarlierWrite {
 /// What the ledger has of one operation.
 #[derive(Debug, Default)]
 struct EarlierOperation {
-    told: Option<AsyncOutcome>,
+    outcome: Option<AsyncOutcome>,
     /// The kind of each subject, its id, and whether it was made.
     written: Vec<(String, Uuid, bool)>,
 }
@@ -80,12 +80,12 @@ impl DeferredBulk {
     }
 
     /// The result of the operation at this place, if an earlier run has told it.
-    pub fn told(&self, at: usize) -> Option<&AsyncOutcome> {
-        self.earlier.get(&at)?.told.as_ref()
+    pub fn outcome_at(&self, at: usize) -> Option<&AsyncOutcome> {
+        self.earlier.get(&at)?.outcome.as_ref()
     }
 
     /// What an earlier run wrote for the operation at this place.
-    pub fn written(&self, at: usize) -> Option<EarlierWrite> {
+    pub fn earlier_write_at(&self, at: usize) -> Option<EarlierWrite> {
         let kind = match self.operations.get(at)?.endpoint.as_str() {
             "Groups" => "group",
             _ => "user",
@@ -130,7 +130,7 @@ impl AsyncClaim {
             for (at, row) in self.read_operations(payload.operations.len()).await? {
                 let known = earlier.entry(at).or_default();
                 if row.action == EventKind::ScimRequestCompleted.name() {
-                    known.told = Some(read_outcome(row.payload.as_deref()));
+                    known.outcome = Some(read_outcome(row.payload.as_deref()));
                 } else {
                     let made = row.action.ends_with(".created");
                     known.written.push((row.subject_kind, row.subject_id, made));
@@ -180,8 +180,8 @@ impl AsyncClaim {
         payload: &AsyncPayload,
         outcome: &AsyncOutcome,
     ) -> Result<()> {
-        let told = self.read_operations(payload.operations.len()).await?;
-        let told: HashSet<usize> = told
+        let settled = self.read_operations(payload.operations.len()).await?;
+        let settled: HashSet<usize> = settled
             .into_iter()
             .filter(|(_, row)| row.action == EventKind::ScimRequestCompleted.name())
             .map(|(at, _)| at)
@@ -189,7 +189,7 @@ impl AsyncClaim {
         let status = if outcome.status == 200 { NOT_ATTEMPTED } else { outcome.status };
         let rest = AsyncOutcome::with_status(status);
         let bulk = self.bulk_of(payload, HashMap::new());
-        for at in (0..payload.operations.len()).filter(|at| !told.contains(at)) {
+        for at in (0..payload.operations.len()).filter(|at| !settled.contains(at)) {
             bulk.tell_outcome(at, &rest).await?;
         }
         Ok(self.lease.delete_row(&self.cx.app.store.write).await?)

@@ -232,7 +232,7 @@ pub async fn claim_next_request(app: &Arc<App>) -> Result<Option<AsyncClaim>> {
 
 impl AsyncClaim {
     /// What to do with the request now.
-    pub async fn prepare(&self) -> Result<AsyncTurn> {
+    pub async fn prepare_turn(&self) -> Result<AsyncTurn> {
         let payload = self.unseal_payload()?;
         if self.request.tries > 1
             && !payload.is_bulk()
@@ -388,7 +388,7 @@ impl AsyncClaim {
 /// name a person.
 fn describe_outcome(txn: &str, method: &str, endpoint: &str, outcome: &AsyncOutcome) -> Value {
     let status = outcome.status.to_string();
-    let mut told = json!({
+    let mut details = json!({
         "txn": txn, "method": method, "status": status, "endpoint": endpoint,
         "resourceId": outcome.resource, "version": outcome.version, "location": outcome.location,
     });
@@ -399,7 +399,7 @@ fn describe_outcome(txn: &str, method: &str, endpoint: &str, outcome: &AsyncOutc
         if let Some(scim_type) = &outcome.scim_type {
             response["scimType"] = scim_type.clone().into();
         }
-        told["response"] = response;
+        details["response"] = response;
     }
-    told
+    details
 }

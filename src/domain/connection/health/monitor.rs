@@ -81,28 +81,12 @@ async fn store_health(cx: &Cx, health: &HealthAssessment) -> Result<bool> {
     match &health.known {
         None if health.state == State::Healthy => return Ok(false),
         None if health.state == State::Inactive => {
-            let row = connection_health::Model {
-                organization_id: cx.organization(),
-                connection_id: health.connection,
-                state: health.state,
-                reasons,
-                since_at: cx.app.clock.now(),
-            };
-            connection_health::Entity::insert(connection_health::ActiveModel::from(row))
-                .on_conflict(OnConflict::new().do_nothing().to_owned())
-                .exec_without_returning(&cx.app.store.write)
-                .await?;
+            store_first(cx, health, reasons).await?;
             return Ok(false);
         }
         Some(row) if row.state == health.state => {
             if row.reasons != reasons {
-                connection_health::Entity::update_many()
-                    .col_expr(connection_health::Column::Reasons, Expr::value(reasons))
-                    .filter(connection_health::Column::OrganizationId.eq(cx.organization()))
-                    .filter(connection_health::Column::ConnectionId.eq(health.connection))
-                    .filter(connection_health::Column::State.eq(health.state))
-                    .exec(&cx.app.store.write)
-                    .await?;
+                store_reasons(cx, health, reasons).await?;
             }
             return Ok(false);
         }
@@ -124,21 +108,7 @@ async fn store_health(cx: &Cx, health: &HealthAssessment) -> Result<bool> {
                 reasons: reasons.clone(),
                 since_at: tx.now_after(before.as_ref().map(|row| row.since_at)),
             };
-            let told = |state: State, reasons: &Value| {
-                json!({
-                    "health": state.to_value(), "reasons": reasons,
-                })
-            };
-            let entry = NewEvent {
-                kind: EventKind::ConnectionHealthChanged,
-                subject: EventSubject { kind: "connection", id: health.connection },
-                connection: Some(health.connection),
-                at: row.since_at,
-                before: before.as_ref().map(|row| told(row.state, &row.reasons)),
-                after: Some(told(row.state, &row.reasons)),
-                population: 0,
-                name: None,
-            };
+            let entry = health_event(before.as_ref(), &row);
             match before {
                 Some(_) => {
                     save_row::<connection_health::Entity, connection_health::ActiveModel>(tx, row)
@@ -153,6 +123,55 @@ async fn store_health(cx: &Cx, health: &HealthAssessment) -> Result<bool> {
         })
     })
     .await
+}
+
+/// Stores the first state of a connection, without an event.
+async fn store_first(cx: &Cx, health: &HealthAssessment, reasons: Value) -> Result<()> {
+    let row = connection_health::Model {
+        organization_id: cx.organization(),
+        connection_id: health.connection,
+        state: health.state,
+        reasons,
+        since_at: cx.app.clock.now(),
+    };
+    connection_health::Entity::insert(connection_health::ActiveModel::from(row))
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(&cx.app.store.write)
+        .await?;
+    Ok(())
+}
+
+/// Stores other reasons for the state that is known, without an event.
+async fn store_reasons(cx: &Cx, health: &HealthAssessment, reasons: Value) -> Result<()> {
+    connection_health::Entity::update_many()
+        .col_expr(connection_health::Column::Reasons, Expr::value(reasons))
+        .filter(connection_health::Column::OrganizationId.eq(cx.organization()))
+        .filter(connection_health::Column::ConnectionId.eq(health.connection))
+        .filter(connection_health::Column::State.eq(health.state))
+        .exec(&cx.app.store.write)
+        .await?;
+    Ok(())
+}
+
+fn health_event(
+    before: Option<&connection_health::Model>,
+    row: &connection_health::Model,
+) -> NewEvent {
+    let describe = |row: &connection_health::Model| {
+        json!({
+            "health": row.state.to_value(), "reasons": row.reasons,
+        })
+    };
+    NewEvent {
+        kind: EventKind::ConnectionHealthChanged,
+        subject: EventSubject { kind: "connection", id: row.connection_id },
+        connection: Some(row.connection_id),
+        at: row.since_at,
+        before: before.map(describe),
+        after: Some(describe(row)),
+        population: 0,
+        name: None,
+    }
 }
 
 /// A figure of the whole installation: the metric's name, its label, the label's value, and how

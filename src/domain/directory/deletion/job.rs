@@ -90,7 +90,7 @@ impl DeletionClaim {
     /// # Errors
     /// Those of this server: the job goes on when its lease has ended.
     pub async fn delete_next_batch(&self) -> Result<BatchOutcome> {
-        let actor = match self.caller().await? {
+        let actor = match self.resolve_actor().await? {
             Ok(actor) => actor,
             Err(why) => {
                 self.finish(State::Stopped, Some(why)).await?;
@@ -126,7 +126,7 @@ impl DeletionClaim {
 
     /// The actor of the events: the caller that asked for the deletion, if its credential is still
     /// valid.
-    async fn caller(&self) -> Result<Result<Actor, &'static str>> {
+    async fn resolve_actor(&self) -> Result<Result<Actor, &'static str>> {
         let job = &self.job;
         let named = (job.actor_kind.as_str(), job.actor_id.as_str(), job.actor_name.as_str());
         resolve_caller(&self.cx, named, &job.permissions).await

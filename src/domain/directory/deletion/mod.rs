@@ -88,8 +88,6 @@ pub async fn begin_deletion(
             return Err(Error::not_found(Noun::Connection));
         }
     }
-    let permissions: Vec<_> = cx.actor.permissions().map(|held| held.name()).collect();
-    let permissions = &permissions;
     let begun = cx
         .write(move |tx| {
             Box::pin(async move {
@@ -102,26 +100,7 @@ pub async fn begin_deletion(
                 }
                 let now = tx.now_after(None);
                 let id = Uuid::now_v7();
-                let mut job = DeletionJob {
-                    organization_id: cx.organization(),
-                    id,
-                    connection_id: connection,
-                    state: State::Queued,
-                    actor_kind: cx.actor.kind().into(),
-                    actor_id: cx.actor.id().unwrap_or_default(),
-                    actor_name: cx.actor.name().into(),
-                    permissions: json!(permissions),
-                    request_id: cx.request_id,
-                    total: 0,
-                    protected: 0,
-                    done: 0,
-                    stopped_because: None,
-                    holder: None,
-                    until: DateTime::UNIX_EPOCH,
-                    created_at: now,
-                    started_at: None,
-                    finished_at: None,
-                };
+                let mut job = new_job(cx, id, connection, now);
                 job.protected = count_protected(tx, connection).await?;
                 job.total = list_targets(tx, id, connection).await?;
                 let found = job.total + job.protected;
@@ -148,6 +127,31 @@ pub async fn begin_deletion(
     cx.app.queued_by.note_current(job.id);
     cx.app.deletions.notify_one();
     Ok(job)
+}
+
+/// A job of which nothing is done, with the permissions that its actor holds now.
+fn new_job(cx: &Cx, id: Uuid, connection: Option<Uuid>, now: DateTime<Utc>) -> DeletionJob {
+    let permissions: Vec<_> = cx.actor.permissions().map(|held| held.name()).collect();
+    DeletionJob {
+        organization_id: cx.organization(),
+        id,
+        connection_id: connection,
+        state: State::Queued,
+        actor_kind: cx.actor.kind().into(),
+        actor_id: cx.actor.id().unwrap_or_default(),
+        actor_name: cx.actor.name().into(),
+        permissions: json!(permissions),
+        request_id: cx.request_id,
+        total: 0,
+        protected: 0,
+        done: 0,
+        stopped_because: None,
+        holder: None,
+        until: DateTime::UNIX_EPOCH,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    }
 }
 
 /// What [`Error::Taken`] calls the only unfinished deletion of an organization.

@@ -261,26 +261,38 @@ pub(in crate::domain) async fn change_group_in(
         document_columns(ty, &after, &document)
     };
     write_group_columns(tx, id, row).await?;
-    let (mut was, mut is) = (Map::new(), Map::new());
-    let mut kind = EventKind::GroupMembersChanged;
-    if old != document {
-        kind = EventKind::GroupUpdated;
-        let (lost, won) = (search_word::group_words(&old), search_word::group_words(&document));
-        search_word::change_words(tx, "group", id, &lost, &won).await?;
-        if let (Value::Object(before), Value::Object(after)) =
-            ledger::changed_members(&old, &document)
-        {
-            (was, is) = (before, after);
-        }
-        let bound = role_mapping::bind_waiting_mappings(tx, &after).await?;
-        giving::check_bound(cx, tx, &bound).await?;
-        if !bound.is_empty() {
-            is.insert("mappingsBound".into(), json!(bound));
-        }
-    }
+    let (kind, mut was, mut is) = if old == document {
+        (EventKind::GroupMembersChanged, Map::new(), Map::new())
+    } else {
+        let (was, is) = follow_document(cx, tx, &after, &old, &document).await?;
+        (EventKind::GroupUpdated, was, is)
+    };
     moved.record_in_payload(&mut was, &mut is);
     let entry = group_event(kind, &after, Some(Value::Object(was)), Some(Value::Object(is)));
     Ok(Change::recorded(after, entry))
+}
+
+/// Changes what follows from a group's document: its search words, and the role mappings that wait
+/// for such a group. Returns the changed values before and after.
+async fn follow_document(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    after: &Group,
+    old: &Map<String, Value>,
+    document: &Map<String, Value>,
+) -> Result<(Map<String, Value>, Map<String, Value>)> {
+    let (mut was, mut is) = (Map::new(), Map::new());
+    let (lost, won) = (search_word::group_words(old), search_word::group_words(document));
+    search_word::change_words(tx, "group", after.id, &lost, &won).await?;
+    if let (Value::Object(before), Value::Object(after)) = ledger::changed_members(old, document) {
+        (was, is) = (before, after);
+    }
+    let bound = role_mapping::bind_waiting_mappings(tx, after).await?;
+    giving::check_bound(cx, tx, &bound).await?;
+    if !bound.is_empty() {
+        is.insert("mappingsBound".into(), json!(bound));
+    }
+    Ok((was, is))
 }
 
 /// Adds or removes one user, which is the most frequent change of groups. It needs no lock: other

@@ -15,7 +15,7 @@ use crate::domain::directory::user::sees_users;
 use crate::domain::interval::{IS_OPEN_IN_GROUP, is_open_in_group};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
-use crate::domain::paging::selection::{MemberOf, Narrowing, Selection};
+use crate::domain::paging::selection::{MemberOf, RowNarrowing, RowSelection};
 use crate::domain::paging::{FoundPage, Keyset, ListQuery, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::filter::Filter;
@@ -74,7 +74,7 @@ pub struct GroupQuery {
 impl GroupQuery {
     /// The conditions beside the filter and the owner; none if nothing fulfils them. `all` = every
     /// row is read, not only a page.
-    async fn resolve(&self, cx: &Cx, all: bool) -> Result<Option<Vec<Narrowing>>> {
+    async fn narrow_rows(&self, cx: &Cx, all: bool) -> Result<Option<Vec<RowNarrowing>>> {
         let mut narrow = Vec::new();
         if let Some(search) = &self.search {
             match search_word::narrow_by_search(cx, "group", search, all).await? {
@@ -83,19 +83,19 @@ impl GroupQuery {
             }
         }
         if let Some(id) = &self.external_id {
-            narrow.push(Narrowing::WholeWord(search_word::id_word(id)));
-            narrow.push(Narrowing::ExternalId(id.clone()));
+            narrow.push(RowNarrowing::WholeWord(search_word::id_word(id)));
+            narrow.push(RowNarrowing::ExternalId(id.clone()));
         }
         if let Some((member, transitive)) = self.member {
-            narrow.push(Narrowing::Contains { member, transitive });
+            narrow.push(RowNarrowing::Contains { member, transitive });
         }
-        narrow.extend(self.parent.map(Narrowing::NestedIn));
-        narrow.extend(self.role.map(Narrowing::MappedTo));
-        narrow.extend(self.ids.clone().map(Narrowing::Ids));
-        narrow.extend(self.updated_since.map(Narrowing::UpdatedSince));
+        narrow.extend(self.parent.map(RowNarrowing::NestedIn));
+        narrow.extend(self.role.map(RowNarrowing::MappedTo));
+        narrow.extend(self.ids.clone().map(RowNarrowing::Ids));
+        narrow.extend(self.updated_since.map(RowNarrowing::UpdatedSince));
         let (least, most) = self.size;
         if least.is_some() || most.is_some() {
-            narrow.push(Narrowing::Size { least, most });
+            narrow.push(RowNarrowing::Size { least, most });
         }
         Ok(Some(narrow))
     }
@@ -109,9 +109,9 @@ pub async fn list_groups(
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(Group, OrderPlace)>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx, false).await? else { return Ok(Slice::empty()) };
+    let Some(narrow) = query.narrow_rows(cx, false).await? else { return Ok(Slice::empty()) };
     let selection =
-        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+        RowSelection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     let ty = &resource_types(cx).await?.group;
     paging::ordered_page(cx, &GROUP_TABLE, ty, selection, by, keyset).await
 }
@@ -119,9 +119,9 @@ pub async fn list_groups(
 /// How many live groups `query` selects.
 pub async fn count_groups(cx: &Cx, query: &GroupQuery) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx, true).await? else { return Ok(0) };
+    let Some(narrow) = query.narrow_rows(cx, true).await? else { return Ok(0) };
     let selection =
-        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+        RowSelection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     paging::count_matching(cx, &GROUP_TABLE, &resource_types(cx).await?.group, selection).await
 }
 

@@ -94,26 +94,7 @@ pub(in crate::domain) async fn restore_group_in(
         None => None,
     };
     let now = tx.now_after(row.deleted_at);
-    let changes = group::ActiveModel {
-        connection_id: Set(owner),
-        deleted_at: Set(None),
-        updated_at: Set(now),
-        version: Set(row.version + 1),
-        ..Default::default()
-    };
-    groups::write_group_columns(tx, id, changes).await?;
-    let group = Group {
-        id,
-        connection_id: owner,
-        external_id: row.external_id,
-        display_name: row.display_name,
-        document: row.document,
-        version: row.version + 1,
-        created_at: row.created_at,
-        updated_at: now,
-        deleted_at: None,
-    };
-
+    let group = revive_row(tx, row, owner, now).await?;
     let words = search_word::group_words(&group.attributes()?);
     search_word::change_words(tx, "group", id, &BTreeSet::new(), &words).await?;
     let members = find_ended_ids(tx, ENDED_MEMBERS_SQL, id, deleted_at, owner).await?;
@@ -126,15 +107,7 @@ pub(in crate::domain) async fn restore_group_in(
         nestings += nest_group(tx, outer, id, now).await?;
     }
     groups::bump_versions_around(tx, &[id], now).await?;
-    let mut mappings = Vec::new();
-    for mapping in find_ended_mappings(tx, id, deleted_at, now).await? {
-        // The role of the mapping may be deleted by now; every other error is a fault.
-        match role_mappings::restore_in(cx, tx, mapping, None).await {
-            Ok(change) if change.entry.is_some() => mappings.push(mapping),
-            Ok(_) | Err(Error::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mappings = restore_mappings(cx, tx, id, deleted_at, now).await?;
     let bound = role_mappings::bind_waiting_mappings(tx, &group).await?;
     giving::check_group(cx, tx, id).await?;
     let after = json!({
@@ -153,6 +126,54 @@ pub(in crate::domain) async fn restore_group_in(
         name: None,
     };
     Ok(Change::recorded(group, entry))
+}
+
+/// Makes the row of a deleted group live again, as a group of `owner`.
+async fn revive_row(
+    tx: &Tx<'_>,
+    row: group::Model,
+    owner: Option<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<Group> {
+    let changes = group::ActiveModel {
+        connection_id: Set(owner),
+        deleted_at: Set(None),
+        updated_at: Set(now),
+        version: Set(row.version + 1),
+        ..Default::default()
+    };
+    groups::write_group_columns(tx, row.id, changes).await?;
+    Ok(Group {
+        id: row.id,
+        connection_id: owner,
+        external_id: row.external_id,
+        display_name: row.display_name,
+        document: row.document,
+        version: row.version + 1,
+        created_at: row.created_at,
+        updated_at: now,
+        deleted_at: None,
+    })
+}
+
+/// Restores the role mappings that ended with the group; returns those that have begun again.
+async fn restore_mappings(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    id: Uuid,
+    deleted_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let mut mappings = Vec::new();
+    for mapping in find_ended_mappings(tx, id, deleted_at, now).await? {
+        // The role of the mapping may be deleted by now; every other error is a fault.
+        match role_mappings::restore_in(cx, tx, mapping, None).await {
+            Ok(change) if change.entry.is_some() => mappings.push(mapping),
+            Ok(_) | Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(mappings)
 }
 
 /// The connection, if it still exists: what a deleted connection owned has no owner.

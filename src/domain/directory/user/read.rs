@@ -15,7 +15,7 @@ use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::directory::search_word;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
-use crate::domain::paging::selection::{Narrowing, Selection};
+use crate::domain::paging::selection::{RowNarrowing, RowSelection};
 use crate::domain::paging::{FoundPage, Keyset, ListQuery, ListTable, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::filter::Filter;
@@ -175,7 +175,7 @@ pub struct UserQuery {
 impl UserQuery {
     /// The conditions beside the filter and the owner; none if nothing fulfils them. `all` = every
     /// row is read, not only a page.
-    async fn resolve(&self, cx: &Cx, all: bool) -> Result<Option<Vec<Narrowing>>> {
+    async fn narrow_rows(&self, cx: &Cx, all: bool) -> Result<Option<Vec<RowNarrowing>>> {
         let mut narrow = Vec::new();
         if self.group.is_some() || self.role.is_some() {
             cx.allow(Action::ReadIam, None)?;
@@ -187,29 +187,29 @@ impl UserQuery {
             }
         }
         if let Some(department) = &self.department {
-            narrow.push(Narrowing::WholeWord(search_word::department_word(department)));
+            narrow.push(RowNarrowing::WholeWord(search_word::department_word(department)));
         }
         if let Some(id) = &self.external_id {
-            narrow.push(Narrowing::WholeWord(search_word::id_word(id)));
-            narrow.push(Narrowing::ExternalId(id.clone()));
+            narrow.push(RowNarrowing::WholeWord(search_word::id_word(id)));
+            narrow.push(RowNarrowing::ExternalId(id.clone()));
         }
         for (group, transitive) in self.group.into_iter().chain(self.within) {
-            narrow.push(Narrowing::InGroup { group, transitive });
+            narrow.push(RowNarrowing::InGroup { group, transitive });
         }
         for role in self.role.into_iter().chain(self.holding) {
             // One instant for both statements: what is planned to end may end between them.
             let at = cx.app.clock.now();
             let sources = access::find_sources(cx, cx.db(), Some(role), AsOf::Planned(at)).await?;
-            narrow.push(Narrowing::Holds {
+            narrow.push(RowNarrowing::Holds {
                 role,
                 groups: sources.groups.into_iter().collect(),
                 connections: sources.connections.into_iter().collect(),
                 at,
             });
         }
-        narrow.extend(self.ids.clone().map(Narrowing::Ids));
-        narrow.extend(self.protected.map(Narrowing::Protected));
-        narrow.extend(self.updated_since.map(Narrowing::UpdatedSince));
+        narrow.extend(self.ids.clone().map(RowNarrowing::Ids));
+        narrow.extend(self.protected.map(RowNarrowing::Protected));
+        narrow.extend(self.updated_since.map(RowNarrowing::UpdatedSince));
         Ok(Some(narrow))
     }
 }
@@ -222,9 +222,9 @@ pub async fn list_users(
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(User, OrderPlace)>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx, false).await? else { return Ok(Slice::empty()) };
+    let Some(narrow) = query.narrow_rows(cx, false).await? else { return Ok(Slice::empty()) };
     let selection =
-        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+        RowSelection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     let ty = &resource_types(cx).await?.user;
     paging::ordered_page(cx, &USER_TABLE, ty, selection, by, keyset).await
 }
@@ -232,9 +232,9 @@ pub async fn list_users(
 /// How many live accounts `query` selects.
 pub async fn count_users(cx: &Cx, query: &UserQuery) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx, true).await? else { return Ok(0) };
+    let Some(narrow) = query.narrow_rows(cx, true).await? else { return Ok(0) };
     let selection =
-        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+        RowSelection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     paging::count_matching(cx, &USER_TABLE, &resource_types(cx).await?.user, selection).await
 }
 

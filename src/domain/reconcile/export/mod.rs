@@ -267,6 +267,30 @@ fn guess_separator(bytes: &[u8]) -> u8 {
     most.unwrap_or(b',')
 }
 
+/// What each column is about.
+fn read_columns(headers: &ByteRecord) -> Result<Vec<Option<ExportColumn>>> {
+    if headers.len() > MAX_COLUMNS {
+        return Err(Error::broken(
+            Rule::TooMany,
+            "line 1",
+            format!("has more than {MAX_COLUMNS} columns"),
+        ));
+    }
+    let mut columns = Vec::with_capacity(headers.len());
+    for header in headers {
+        let Ok(header) = std::str::from_utf8(header) else {
+            let why = "is not UTF-8: save the file as UTF-8 and send it again";
+            return Err(Error::invalid("line 1", why));
+        };
+        columns.push(column_of_header(header));
+    }
+    let has_active = columns.contains(&Some(ExportColumn::Active));
+    for column in columns.iter_mut().filter(|column| **column == Some(ExportColumn::State)) {
+        *column = (!has_active).then_some(ExportColumn::Active);
+    }
+    Ok(columns)
+}
+
 /// Reads rows of CSV: what each column is about, then each row with its line.
 fn csv_rows(
     bytes: &[u8],
@@ -281,24 +305,7 @@ fn csv_rows(
         .from_reader(bytes);
     let wrong = |line: u64, why: String| Error::invalid(format!("line {line}"), why);
     let headers = reader.byte_headers().map_err(|error| wrong(1, error.to_string()))?.clone();
-    if headers.len() > MAX_COLUMNS {
-        return Err(Error::broken(
-            Rule::TooMany,
-            "line 1",
-            format!("has more than {MAX_COLUMNS} columns"),
-        ));
-    }
-    let mut columns = Vec::with_capacity(headers.len());
-    for header in &headers {
-        let Ok(header) = std::str::from_utf8(header) else {
-            return Err(wrong(1, "is not UTF-8: save the file as UTF-8 and send it again".into()));
-        };
-        columns.push(column_of_header(header));
-    }
-    let told = columns.contains(&Some(ExportColumn::Active));
-    for column in columns.iter_mut().filter(|column| **column == Some(ExportColumn::State)) {
-        *column = (!told).then_some(ExportColumn::Active);
-    }
+    let columns = read_columns(&headers)?;
     let mut record = ByteRecord::new();
     let mut fields: Vec<String> = Vec::with_capacity(columns.len());
     let (mut line, mut counted) = (1, 0);
@@ -360,6 +367,49 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Adds what a field says about whether a person is active; false for an unknown word. Two columns
+/// may say it: a person who is inactive in one of them is inactive.
+fn add_activity(person: &mut ExportedPerson, field: &str, suspended: bool) -> bool {
+    let Some(active) = says_active(field) else { return false };
+    let known = person.attributes.get("active").and_then(Value::as_bool).unwrap_or(true);
+    person.attributes.insert("active".into(), (active != suspended && known).into());
+    true
+}
+
+/// Notes which attributes an export has.
+///
+/// # Errors
+/// [`Error::Invalid`] for rows that no column identifies.
+fn note_columns(export: &mut ExportedPeople, columns: &[Option<ExportColumn>]) -> Result<()> {
+    for column in columns.iter().flatten() {
+        let name = match column {
+            ExportColumn::UserName(_) => "userName",
+            ExportColumn::ExternalId => "externalId",
+            ExportColumn::Email => "emails",
+            ExportColumn::Active | ExportColumn::Suspended => "active",
+            ExportColumn::Attribute(name) => name,
+            ExportColumn::RemoteId
+            | ExportColumn::GroupName
+            | ExportColumn::GroupId
+            | ExportColumn::State => continue,
+        };
+        export.columns.names.insert(name.into());
+    }
+    if name_column(columns).is_some() {
+        export.columns.names.insert("userName".into());
+    } else if export.reading.rows > 0
+        && !columns
+            .iter()
+            .flatten()
+            .any(|column| matches!(column, ExportColumn::ExternalId | ExportColumn::RemoteId))
+    {
+        let why = "no column identifies a person; name one userName, userPrincipalName, login, \
+                   email, externalId or id";
+        return Err(Error::invalid("line 1", why));
+    }
+    Ok(())
+}
+
 fn csv_people(bytes: &[u8]) -> Result<ExportedPeople> {
     let mut export = ExportedPeople::default();
     let ExportedPeople { people, reading, .. } = &mut export;
@@ -384,22 +434,10 @@ fn csv_people(bytes: &[u8]) -> Result<ExportedPeople> {
                 Some(kind @ (ExportColumn::Active | ExportColumn::Suspended))
                     if !field.is_empty() =>
                 {
-                    match says_active(field) {
-                        Some(active) => {
-                            let active = active != (*kind == ExportColumn::Suspended);
-                            // Two columns may say it: a person who is inactive in one of them is
-                            // inactive.
-                            let known = person
-                                .attributes
-                                .get("active")
-                                .and_then(Value::as_bool)
-                                .unwrap_or(true);
-                            person.attributes.insert("active".into(), (active && known).into());
-                        }
-                        None => reading.add_trouble(
-                            line,
-                            "the column that says who is active has an unknown word",
-                        ),
+                    let suspended = *kind == ExportColumn::Suspended;
+                    if !add_activity(&mut person, field, suspended) {
+                        let why = "the column that says who is active has an unknown word";
+                        reading.add_trouble(line, why);
                     }
                 }
                 Some(ExportColumn::Attribute(name)) if !field.is_empty() => {
@@ -423,33 +461,7 @@ fn csv_people(bytes: &[u8]) -> Result<ExportedPeople> {
         }
         people.push(person);
     })?;
-    let known = columns.iter().flatten();
-    for column in known {
-        let name = match column {
-            ExportColumn::UserName(_) => "userName",
-            ExportColumn::ExternalId => "externalId",
-            ExportColumn::Email => "emails",
-            ExportColumn::Active | ExportColumn::Suspended => "active",
-            ExportColumn::Attribute(name) => name,
-            ExportColumn::RemoteId
-            | ExportColumn::GroupName
-            | ExportColumn::GroupId
-            | ExportColumn::State => continue,
-        };
-        export.columns.names.insert(name.into());
-    }
-    if name_column(&columns).is_some() {
-        export.columns.names.insert("userName".into());
-    } else if export.reading.rows > 0
-        && !columns
-            .iter()
-            .flatten()
-            .any(|column| matches!(column, ExportColumn::ExternalId | ExportColumn::RemoteId))
-    {
-        let why = "no column identifies a person; name one userName, userPrincipalName, login, \
-                   email, externalId or id";
-        return Err(Error::invalid("line 1", why));
-    }
+    note_columns(&mut export, &columns)?;
     Ok(export)
 }
 

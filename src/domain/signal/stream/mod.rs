@@ -8,6 +8,7 @@ pub mod notice;
 pub mod poll;
 pub mod subject;
 pub mod token;
+mod update;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,31 +18,28 @@ use entity::destination::{Kind, Payload, State};
 use entity::event_stream::{Entity, SigningAlgorithm, SubjectFormat};
 use entity::{api_key, delivery, destination, event_stream, group, stream_subject, user};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
-};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::destination::{
-    Destination, allow_telling, check_description, check_url, current_end, describe_destination,
-    destination_event, lock_destination, restart, save_destination, set_state, touch,
+    Destination, allow_telling, bump_version, current_end, destination_event, lock_destination,
+    restart_delivery, save_destination, set_state,
 };
 use super::payload::ChainedEvent;
 use super::secret;
 use crate::auth::policy::{Action, Actor, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::tenant::organization;
-use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
-use crate::ledger;
-use crate::ledger::{EventKind, NewEvent};
-use checks::{CheckedSettings, check_authorization, check_requested};
+use crate::error::{Error, Noun, RefusalReason, Result, Rule};
+use crate::ledger::EventKind;
+use checks::CheckedSettings;
 use keys::StreamSigners;
 use token::{StreamView, SubjectDetails};
 
 pub(super) use checks::check_settings;
 pub use event_stream::Model as EventStream;
+pub use update::{StreamEdit, update_stream};
 
 /// The longest state that a receiver can send to be verified.
 const MAX_STATE_LENGTH: usize = 1_000;
@@ -76,17 +74,6 @@ impl Default for StreamSettings {
             receiver_key: None,
         }
     }
-}
-
-/// The changes of a stream; none = unchanged.
-#[derive(Debug, Clone, Default)]
-pub struct StreamEdit {
-    pub description: Option<String>,
-    /// The address of the receiver; none inside = it polls.
-    pub url: Option<Option<String>>,
-    pub push_authorization: Option<Option<String>>,
-    /// The types of events to tell; none inside = all.
-    pub events_requested: Option<Option<Vec<String>>>,
 }
 
 /// The status of a stream, as its receiver knows it.
@@ -347,90 +334,6 @@ pub async fn streams_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<EventStream>> {
     Ok(query.all(cx.db()).await?)
 }
 
-/// Changes the settings of a stream.
-///
-/// # Errors
-/// [`Error::NotFound`], and [`Error::Invalid`] for settings that cannot be used.
-pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<StreamOfDestination> {
-    allow_telling(cx, Payload::Reference)?;
-    let mut mistakes = Mistakes::default();
-    let description = edit.description.as_deref();
-    let description = description.map(|text| mistakes.collect(check_description(text)));
-    let url = edit.url.as_ref().map(|url| url.as_deref().map(|url| check_url(cx, url)));
-    let url = url.map(|url| mistakes.collect(url.transpose()).flatten());
-    let requested = edit.events_requested.as_ref();
-    let requested = requested.map(|names| names.as_deref().map(check_requested).transpose());
-    let requested = requested.map(|names| mistakes.collect(names).flatten());
-    let authorization = edit.push_authorization.as_ref();
-    let authorization =
-        authorization.map(|text| text.as_deref().map(check_authorization).transpose());
-    let authorization = authorization.map(|text| mistakes.collect(text).flatten());
-    mistakes.refuse_any()?;
-    let authorization = match authorization {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(text)) => Some(Some(secret::seal_secret(cx, id, text.as_bytes()).await?)),
-    };
-    let (url, requested, authorization) = (&url, &requested, &authorization);
-    let description = &description.flatten();
-    let saved = cx
-        .write(move |tx| {
-            Box::pin(async move {
-                let before = lock_stream(tx, id).await?;
-                allow_telling(cx, before.destination.payload)?;
-                let StreamOfDestination { mut destination, mut stream } = before.clone();
-                if let Some(description) = description {
-                    destination.description.clone_from(description);
-                }
-                if let Some(url) = url {
-                    destination.url.clone_from(url);
-                }
-                if let Some(requested) = requested {
-                    stream.events_requested.clone_from(requested);
-                }
-                if let Some(authorization) = authorization {
-                    stream.push_authorization.clone_from(authorization);
-                } else if destination.url != before.destination.url {
-                    // As [`forget_authorization`].
-                    stream.push_authorization = None;
-                }
-                if destination == before.destination && stream == before.stream {
-                    return Ok(Change::unchanged(before));
-                }
-                let other_method = destination.url.is_some() != before.destination.url.is_some();
-                let now = if other_method {
-                    // What waits is handed over in the new way.
-                    let now = restart(tx, &mut destination);
-                    destination.next_at = Some(now);
-                    let text = "UPDATE delivery SET next_at = $3 WHERE organization_id = $1 \
-                                AND destination_id = $2 AND state = 'WAITING'";
-                    tx.db.execute_raw(tx.statement(text, [id.into(), now.into()])).await?;
-                    now
-                } else {
-                    touch(tx, &mut destination)
-                };
-                save_destination(tx, destination.clone()).await?;
-                save_stream(tx, stream.clone()).await?;
-                let describe = |row: &Destination, stream: &EventStream| {
-                    let mut told = describe_destination(row);
-                    told.insert("eventTypes".into(), json!(requested_events(stream)));
-                    told
-                };
-                let (was, is) = ledger::changed_members(
-                    &describe(&before.destination, &before.stream),
-                    &describe(&destination, &stream),
-                );
-                let kind = EventKind::DestinationUpdated;
-                let entry = destination_event(kind, &destination, now, Some(is));
-                let saved = StreamOfDestination { destination, stream };
-                Ok(Change::recorded(saved, NewEvent { before: Some(was), ..entry }))
-            })
-        })
-        .await?;
-    cx.app.signals.wake.notify_one();
-    Ok(saved)
-}
-
 /// Gives a stream a new key pair. It is published at once, signs a little later, and the one before
 /// stays published for `overlap`; with no overlap, for a key that leaked, it signs at once.
 pub(super) async fn rotate_keys(
@@ -447,7 +350,7 @@ pub(super) async fn rotate_keys(
             Box::pin(async move {
                 let StreamOfDestination { mut destination, mut stream } =
                     lock_stream(tx, id).await?;
-                let now = touch(tx, &mut destination);
+                let now = bump_version(tx, &mut destination);
                 let all = keys::add_key(keys::stored_keys(&stream)?, key.clone(), now, overlap);
                 stream.signing_keys = json!(all);
                 destination.previous_until = (!overlap.is_zero()).then_some(now + overlap);
@@ -494,7 +397,7 @@ pub async fn set_status(
                 let (kind, now) = match status {
                     StreamStatus::Enabled => {
                         allow_telling(cx, destination.payload)?;
-                        let now = restart(tx, &mut destination);
+                        let now = restart_delivery(tx, &mut destination);
                         if destination.state == State::Disabled {
                             skip_to_end(tx, &mut destination).await?;
                         }
@@ -503,7 +406,7 @@ pub async fn set_status(
                         (EventKind::DestinationResumed, now)
                     }
                     StreamStatus::Paused | StreamStatus::Disabled => {
-                        let now = touch(tx, &mut destination);
+                        let now = bump_version(tx, &mut destination);
                         let (state, kind, code) = match status {
                             StreamStatus::Paused => {
                                 (State::Paused, EventKind::DestinationPaused, "PAUSED")
@@ -547,7 +450,7 @@ async fn skip_to_end(tx: &Tx<'_>, row: &mut Destination) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Limited`] for a receiver that asks too often, [`Error::Held`] for
-/// a stream that is told nothing now.
+/// a stream that receives nothing now.
 pub async fn verify_stream(cx: &Cx, id: Uuid, state: Option<&str>) -> Result<()> {
     find_received(cx, id).await?;
     if let Some(state) = state

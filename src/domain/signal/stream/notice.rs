@@ -18,13 +18,13 @@ use crate::context::{App, Cx, Tx};
 use crate::domain::signal::destination::Destination;
 use crate::error::Result;
 
-/// How often a receiver is called to be told.
+/// How often a receiver is called about its status.
 const MAX_TRIES: i32 = 5;
 /// Notices that are sent in one turn.
 const MAX_PER_TURN: u64 = 50;
 
-/// Notes that the receiver of a stream is to be told of its new status. A destination of another
-/// kind is told nothing.
+/// Notes that the receiver of a stream has to learn its new status. A destination of another
+/// kind receives nothing.
 pub(in crate::domain::signal) async fn note_status(
     tx: &Tx<'_>,
     row: &Destination,

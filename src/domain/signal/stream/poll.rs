@@ -28,8 +28,9 @@ use crate::domain::signal::work::{
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
 
-/// The most tokens in one answer, and the number for a receiver that names none.
+/// The most tokens in one answer.
 pub const MAX_TOKENS: usize = 1_000;
+/// The number of tokens for a receiver that names none.
 pub const DEFAULT_TOKENS: usize = 100;
 /// Events that were handed out and wait to be acknowledged; then nothing new is handed out.
 const MAX_OUTSTANDING: u64 = 1_000;
@@ -103,7 +104,7 @@ pub async fn acknowledge_tokens(cx: &Cx, id: Uuid, request: &PollRequest) -> Res
                 continue;
             }
             let Some((numbers, report)) = named.get(&row.id) else { continue };
-            let (of, mut done) = handed_out(&row);
+            let (of, mut done) = token_numbers(&row);
             done.extend(numbers.intersection(&of).copied());
             let ended = done.is_superset(&of);
             // A report fails the whole event; `deliveryRetry` has it handed out again.
@@ -144,7 +145,7 @@ fn is_deprovisioning(action: &str) -> bool {
 }
 
 /// The numbers of an event's tokens, and of those that were acknowledged.
-fn handed_out(row: &delivery::Model) -> (BTreeSet<usize>, BTreeSet<usize>) {
+fn token_numbers(row: &delivery::Model) -> (BTreeSet<usize>, BTreeSet<usize>) {
     let numbers = |name: &str| -> BTreeSet<usize> {
         let list = row.acknowledged.as_ref().and_then(|value| value[name].as_array());
         let numbers = list.into_iter().flatten().filter_map(Value::as_u64);
@@ -168,7 +169,7 @@ pub async fn hand_out_tokens(cx: &Cx, id: Uuid, most: usize) -> Result<PolledTok
     let mut collector =
         PollCollector { cx, opened: &opened, most, answer: PolledTokens::default() };
     if let Some(draft) = pending_notice(&opened.view, stream) {
-        collector.add(&draft)?;
+        collector.add_token(&draft)?;
     }
     if !matches!(row.state, State::Active | State::Failing) {
         return Ok(collector.answer);
@@ -194,7 +195,7 @@ impl PollCollector<'_> {
     }
 
     /// Signs a token and adds it, unless the answer is full.
-    fn add(&mut self, draft: &TokenDraft) -> Result<()> {
+    fn add_token(&mut self, draft: &TokenDraft) -> Result<()> {
         if self.is_full() {
             self.answer.more = true;
             return Ok(());
@@ -233,7 +234,7 @@ impl PollCollector<'_> {
         let known = read_details(cx, &self.opened.view, events.values()).await?;
         let (mut again, mut settled) = (Vec::new(), Vec::new());
         for row in rows {
-            let (of, done) = handed_out(&row);
+            let (of, done) = token_numbers(&row);
             let drafts = events
                 .get(&row.event_id)
                 .map(|event| build_tokens(&self.opened.view, event, &known))
@@ -252,7 +253,7 @@ impl PollCollector<'_> {
                 self.note_numbers(row.id, &drafts).await?;
             }
             for draft in drafts.iter().filter(|draft| !done.contains(&draft.number)) {
-                self.add(draft)?;
+                self.add_token(draft)?;
             }
         }
         self.note_again(&again, "attempts = attempts + 1").await?;
@@ -260,7 +261,7 @@ impl PollCollector<'_> {
         Ok(count)
     }
 
-    /// Notes which tokens an event has that was pushed before, or is to be told again.
+    /// Notes which tokens an event has that was pushed before, or is to be handed out again.
     async fn note_numbers(&self, delivery: Uuid, drafts: &[TokenDraft]) -> Result<()> {
         let text = "UPDATE delivery SET acknowledged = $3 WHERE organization_id = $1 AND id = $2 \
                     AND state = 'WAITING'";
@@ -316,7 +317,7 @@ impl PollCollector<'_> {
                     }
                     rows.push(new_delivery(cx, row.id, event, &drafts));
                     for draft in &drafts {
-                        self.add(draft)?;
+                        self.add_token(draft)?;
                     }
                 }
                 cursor = event.seq;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{StreamOfDestination, allow_telling, issuer, lock_stream};
 use crate::context::{Change, Cx};
-use crate::domain::signal::destination::{destination_event, save_destination, touch};
+use crate::domain::signal::destination::{bump_version, destination_event, save_destination};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result, Rule};
 use crate::identity::document;
@@ -108,7 +108,7 @@ pub async fn change_subject(cx: &Cx, id: Uuid, subject: &Value, remove: bool) ->
             if (known.count(&tx.db).await? > 0) == remove {
                 return Ok(Change::unchanged(()));
             }
-            let now = touch(tx, &mut destination);
+            let now = bump_version(tx, &mut destination);
             if remove {
                 if removed.count(&tx.db).await? >= MAX_REMOVED {
                     let why = format!("a stream has at most {MAX_REMOVED} removed subjects");

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::domain::signal::payload::{ChainedEvent, delivery_id};
 use crate::ledger::{EventKind, SessionEffect};
 
+/// A subject comes into the feed of a stream (RFC 9967).
 pub const FEED_ADD: &str = "urn:ietf:params:scim:event:feed:add";
+/// A subject leaves the feed of a stream (RFC 9967).
 pub const FEED_REMOVE: &str = "urn:ietf:params:scim:event:feed:remove";
 const CREATE_NOTICE: &str = "urn:ietf:params:scim:event:prov:create:notice";
 const CREATE_FULL: &str = "urn:ietf:params:scim:event:prov:create:full";
@@ -23,6 +25,7 @@ const PUT_FULL: &str = "urn:ietf:params:scim:event:prov:put:full";
 const DELETE: &str = "urn:ietf:params:scim:event:prov:delete";
 const ACTIVATE: &str = "urn:ietf:params:scim:event:prov:activate";
 const DEACTIVATE: &str = "urn:ietf:params:scim:event:prov:deactivate";
+/// A deferred request of SCIM is done (RFC 9967).
 pub const ASYNC_RESPONSE: &str = "urn:ietf:params:scim:event:misc:asyncresp";
 const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 const CLAIMS_CHANGE: &str =
@@ -36,7 +39,7 @@ const ACCOUNT_PURGED: &str = "https://schemas.openid.net/secevent/risc/event-typ
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 const STREAM_UPDATED: &str = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated";
 
-/// The types of events of SCIM that can be told.
+/// The types of events of SCIM that a stream can carry.
 pub const SCIM_EVENTS: [&str; 12] = [
     FEED_ADD,
     FEED_REMOVE,
@@ -51,7 +54,7 @@ pub const SCIM_EVENTS: [&str; 12] = [
     DEACTIVATE,
     ASYNC_RESPONSE,
 ];
-/// The other types of events that can be told.
+/// The other types of events that a stream can carry.
 const ACCOUNT_EVENTS: [&str; 6] = [
     SESSION_REVOKED,
     CLAIMS_CHANGE,
@@ -137,14 +140,14 @@ enum TokenSubject {
 }
 
 /// One thing to tell: the types that may tell it, the best first, and what each says.
-struct Statement {
+struct TokenStatement {
     subject: TokenSubject,
-    said: Vec<(&'static str, Value)>,
+    content: Vec<(&'static str, Value)>,
 }
 
-impl Statement {
-    fn of(subject: TokenSubject, name: &'static str, said: Value) -> Self {
-        Self { subject, said: vec![(name, said)] }
+impl TokenStatement {
+    fn of(subject: TokenSubject, name: &'static str, content: Value) -> Self {
+        Self { subject, content: vec![(name, content)] }
     }
 }
 
@@ -157,7 +160,7 @@ pub fn build_tokens(
     let delivery = delivery_id(stream.id, event.id);
     let mut drafts = Vec::new();
     for (number, statement) in list_statements(stream, event, known).into_iter().enumerate() {
-        let Statement { subject, said } = statement;
+        let TokenStatement { subject, content } = statement;
         if let TokenSubject::Resource(_, id) | TokenSubject::Account(id) = subject
             && stream.removed.contains(&id)
             && !is_about_stream(stream, event)
@@ -165,8 +168,8 @@ pub fn build_tokens(
             continue;
         }
         let always = matches!(subject, TokenSubject::Stream);
-        let Some((name, said)) =
-            said.into_iter().find(|(name, _)| always || stream.types.contains(name))
+        let Some((name, content)) =
+            content.into_iter().find(|(name, _)| always || stream.types.contains(name))
         else {
             continue;
         };
@@ -176,7 +179,7 @@ pub fn build_tokens(
             "iat": event.at.timestamp(), "toe": event.at.timestamp(),
             "txn": transaction_of(event),
             "sub_id": subject_identifier(stream, subject, known),
-            "events": { name: said },
+            "events": { name: content },
         });
         drafts.push(TokenDraft { number, id, claims });
     }
@@ -191,15 +194,15 @@ pub fn build_notice(
     status: &str,
     reason: Option<&str>,
 ) -> TokenDraft {
-    let mut said = json!({ "status": status });
+    let mut content = json!({ "status": status });
     if let Some(reason) = reason {
-        said["reason"] = reason.into();
+        content["reason"] = reason.into();
     }
     let token = token_id(id, 0);
     let claims = json!({
         "jti": token, "iss": stream.issuer, "aud": stream.audience, "iat": at.timestamp(),
         "txn": id, "sub_id": { "format": "opaque", "id": stream.id },
-        "events": { STREAM_UPDATED: said },
+        "events": { STREAM_UPDATED: content },
     });
     TokenDraft { number: 0, id: token, claims }
 }
@@ -269,7 +272,7 @@ fn list_statements(
     stream: &StreamView,
     event: &ChainedEvent,
     known: &BTreeMap<Uuid, SubjectDetails>,
-) -> Vec<Statement> {
+) -> Vec<TokenStatement> {
     let Some(kind) = EventKind::parse(&event.action) else { return Vec::new() };
     let values = event_values(event);
     let id = event.subject_id;
@@ -278,12 +281,12 @@ fn list_statements(
     let account = TokenSubject::Account(id);
     let at = json!({ "event_timestamp": event.at.timestamp() });
     let revoked = || {
-        let said = json!({
+        let content = json!({
             "event_timestamp": event.at.timestamp(), "initiating_entity": initiator_of(event),
         });
-        Statement::of(account, SESSION_REVOKED, said)
+        TokenStatement::of(account, SESSION_REVOKED, content)
     };
-    // What is told of keys stands last, so that the other tokens of an event keep their numbers.
+    // Tokens about keys stand last, so that the other tokens of an event keep their numbers.
     let ended_keys = || {
         let with_keys = possible_key_owners(event).into_iter().filter(|owner| {
             // Where nothing was read, there may be keys.
@@ -293,60 +296,61 @@ fn list_statements(
     };
     let document = || known.get(&id).and_then(|known| known.document.as_ref());
     match kind {
-        EventKind::UserCreated => vec![told_creation(stream, user, &values)],
-        EventKind::GroupCreated => vec![told_creation(stream, group, &values)],
-        EventKind::UserUpdated => vec![told_change(stream, user, &values, document())],
+        EventKind::UserCreated => vec![describe_creation(stream, user, &values)],
+        EventKind::GroupCreated => vec![describe_creation(stream, group, &values)],
+        EventKind::UserUpdated => vec![describe_change(stream, user, &values, document())],
         EventKind::GroupUpdated | EventKind::GroupMembersChanged => {
-            vec![told_change(stream, group, &values, document())]
+            vec![describe_change(stream, group, &values, document())]
         }
         EventKind::UserSuspended => [
-            Statement::of(user, DEACTIVATE, json!({})),
+            TokenStatement::of(user, DEACTIVATE, json!({})),
             revoked(),
-            Statement::of(account, ACCOUNT_DISABLED, json!({})),
-            told_change(stream, user, &values, document()),
+            TokenStatement::of(account, ACCOUNT_DISABLED, json!({})),
+            describe_change(stream, user, &values, document()),
         ]
         .into_iter()
         .chain(ended_keys())
         .collect(),
         EventKind::UserReactivated => vec![
-            Statement::of(user, ACTIVATE, json!({})),
-            Statement::of(account, ACCOUNT_ENABLED, json!({})),
-            told_change(stream, user, &values, document()),
+            TokenStatement::of(user, ACTIVATE, json!({})),
+            TokenStatement::of(account, ACCOUNT_ENABLED, json!({})),
+            describe_change(stream, user, &values, document()),
         ],
         EventKind::UserDeleted => {
-            let mut told = vec![
-                Statement::of(user, DELETE, json!({})),
+            let mut statements = vec![
+                TokenStatement::of(user, DELETE, json!({})),
                 revoked(),
-                Statement::of(account, ACCOUNT_DISABLED, json!({})),
+                TokenStatement::of(account, ACCOUNT_DISABLED, json!({})),
             ];
             let keys = values["before"]["apiKeysEnded"].as_array();
-            told.extend(keys.filter(|keys| !keys.is_empty()).map(|_| key_change(account, event)));
-            told
+            statements
+                .extend(keys.filter(|keys| !keys.is_empty()).map(|_| key_change(account, event)));
+            statements
         }
         EventKind::UserPurged => {
-            vec![Statement::of(account, ACCOUNT_PURGED, json!({})), revoked()]
+            vec![TokenStatement::of(account, ACCOUNT_PURGED, json!({})), revoked()]
         }
         EventKind::UserRestored | EventKind::UserRevived => vec![
-            Statement::of(user, FEED_ADD, json!({})),
-            Statement::of(account, ACCOUNT_ENABLED, json!({})),
+            TokenStatement::of(user, FEED_ADD, json!({})),
+            TokenStatement::of(account, ACCOUNT_ENABLED, json!({})),
         ],
         EventKind::UserAdopted if stream.confined => {
-            vec![Statement::of(user, FEED_ADD, json!({}))]
+            vec![TokenStatement::of(user, FEED_ADD, json!({}))]
         }
-        EventKind::UserAdopted => vec![told_change(stream, user, &values, document())],
-        EventKind::GroupDeleted => vec![Statement::of(group, DELETE, json!({}))],
-        EventKind::GroupRestored => vec![Statement::of(group, FEED_ADD, json!({}))],
+        EventKind::UserAdopted => vec![describe_change(stream, user, &values, document())],
+        EventKind::GroupDeleted => vec![TokenStatement::of(group, DELETE, json!({}))],
+        EventKind::GroupRestored => vec![TokenStatement::of(group, FEED_ADD, json!({}))],
         EventKind::UserAccessChanged => match event.session_effect() {
             Some(SessionEffect::Revoked) => vec![revoked()],
-            _ => vec![Statement::of(account, CLAIMS_CHANGE, claims_change(event, &values))],
+            _ => vec![TokenStatement::of(account, CLAIMS_CHANGE, claims_change(event, &values))],
         },
         EventKind::UsersDeletedAll => {
             let deleted = listed_accounts(&values).into_iter().flat_map(|id| {
                 let account = TokenSubject::Account(id);
                 [
-                    Statement::of(TokenSubject::Resource("Users", id), DELETE, json!({})),
-                    Statement::of(account, SESSION_REVOKED, at.clone()),
-                    Statement::of(account, ACCOUNT_PURGED, json!({})),
+                    TokenStatement::of(TokenSubject::Resource("Users", id), DELETE, json!({})),
+                    TokenStatement::of(account, SESSION_REVOKED, at.clone()),
+                    TokenStatement::of(account, ACCOUNT_PURGED, json!({})),
                 ]
             });
             deleted.chain(ended_keys()).collect()
@@ -358,8 +362,8 @@ fn list_statements(
         EventKind::ScimRequestCompleted => vec![async_response(&values)],
         EventKind::DestinationTested if is_about_stream(stream, event) => {
             let state = values["after"]["state"].as_str();
-            let said = state.map_or_else(|| json!({}), |state| json!({ "state": state }));
-            vec![Statement::of(TokenSubject::Stream, VERIFICATION, said)]
+            let content = state.map_or_else(|| json!({}), |state| json!({ "state": state }));
+            vec![TokenStatement::of(TokenSubject::Stream, VERIFICATION, content)]
         }
         EventKind::DestinationSubjectAdded | EventKind::DestinationSubjectRemoved
             if is_about_stream(stream, event) =>
@@ -371,9 +375,10 @@ fn list_statements(
             let after = &values["after"];
             let endpoint = if after["subjectKind"] == "group" { "Groups" } else { "Users" };
             let subject = after["subjectId"].as_str().and_then(|id| id.parse().ok());
-            let told = subject
-                .map(|id| Statement::of(TokenSubject::Resource(endpoint, id), name, json!({})));
-            told.into_iter().collect()
+            let statement = subject.map(|id| {
+                TokenStatement::of(TokenSubject::Resource(endpoint, id), name, json!({}))
+            });
+            statement.into_iter().collect()
         }
         _ => Vec::new(),
     }
@@ -386,13 +391,13 @@ fn initiator_of(event: &ChainedEvent) -> &'static str {
     }
 }
 
-fn key_change(account: TokenSubject, event: &ChainedEvent) -> Statement {
+fn key_change(account: TokenSubject, event: &ChainedEvent) -> TokenStatement {
     let change = if event.action == EventKind::ApiKeyIssued.name() { "create" } else { "revoke" };
-    let said = json!({
+    let content = json!({
         "credential_type": "api-key", "change_type": change,
         "event_timestamp": event.at.timestamp(), "initiating_entity": initiator_of(event),
     });
-    Statement::of(account, CREDENTIAL_CHANGE, said)
+    TokenStatement::of(account, CREDENTIAL_CHANGE, content)
 }
 
 /// The roles that a token of the account claims now.
@@ -403,17 +408,17 @@ fn claims_change(event: &ChainedEvent, values: &Value) -> Value {
 }
 
 /// The result of a SCIM request that was carried out after its answer (RFC 9967 section 2.5.1.3).
-fn async_response(values: &Value) -> Statement {
+fn async_response(values: &Value) -> TokenStatement {
     let after = &values["after"];
-    let mut said = Map::new();
+    let mut content = Map::new();
     for name in ["method", "bulkId", "version", "status", "location", "response"] {
         if let Some(value) = after.get(name).filter(|value| !value.is_null()) {
-            said.insert(name.into(), value.clone());
+            content.insert(name.into(), value.clone());
         }
     }
     let endpoint = if after["endpoint"] == "Groups" { "Groups" } else { "Users" };
     let id = after["resourceId"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
-    Statement::of(TokenSubject::Resource(endpoint, id), ASYNC_RESPONSE, said.into())
+    TokenStatement::of(TokenSubject::Resource(endpoint, id), ASYNC_RESPONSE, content.into())
 }
 
 /// The names of the attributes that an event tells of.
@@ -428,15 +433,15 @@ fn is_attribute(name: &str) -> bool {
     !NO_ATTRIBUTES.contains(&name)
 }
 
-fn told_creation(stream: &StreamView, subject: TokenSubject, values: &Value) -> Statement {
-    let mut said = Vec::new();
+fn describe_creation(stream: &StreamView, subject: TokenSubject, values: &Value) -> TokenStatement {
+    let mut content = Vec::new();
     if let (Payload::Full, Some(after)) = (stream.payload, values["after"].as_object()) {
-        said.push((CREATE_FULL, json!({ "data": resource_of(subject, after) })));
+        content.push((CREATE_FULL, json!({ "data": resource_of(subject, after) })));
     }
     let mut names = attribute_names(values);
     names.insert(0, "id".into());
-    said.push((CREATE_NOTICE, json!({ "attributes": names })));
-    Statement { subject, said }
+    content.push((CREATE_NOTICE, json!({ "attributes": names })));
+    TokenStatement { subject, content }
 }
 
 /// A resource as the endpoint of SCIM would show it.
@@ -464,25 +469,25 @@ fn member_values(ids: &Value) -> Value {
     ids.map(|id| if id.is_string() { json!({ "value": id }) } else { id.clone() }).collect()
 }
 
-fn told_change(
+fn describe_change(
     stream: &StreamView,
     subject: TokenSubject,
     values: &Value,
     document: Option<&Map<String, Value>>,
-) -> Statement {
-    let mut said = Vec::new();
+) -> TokenStatement {
+    let mut content = Vec::new();
     if stream.payload == Payload::Full && values.is_object() {
         let operations = patch_operations(values);
         let data = json!({ "schemas": [PATCH_SCHEMA], "Operations": operations });
-        said.push((PATCH_FULL, json!({ "data": data })));
+        content.push((PATCH_FULL, json!({ "data": data })));
         if let Some(document) = document {
-            said.push((PUT_FULL, json!({ "data": resource_of(subject, document) })));
+            content.push((PUT_FULL, json!({ "data": resource_of(subject, document) })));
         }
     }
     let names = attribute_names(values);
-    said.push((PATCH_NOTICE, json!({ "attributes": names })));
-    said.push((PUT_NOTICE, json!({ "attributes": names })));
-    Statement { subject, said }
+    content.push((PATCH_NOTICE, json!({ "attributes": names })));
+    content.push((PUT_NOTICE, json!({ "attributes": names })));
+    TokenStatement { subject, content }
 }
 
 /// The operations of a PATCH (RFC 7644 section 3.5.2) that make the change of an event.

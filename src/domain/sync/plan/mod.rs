@@ -229,7 +229,7 @@ pub enum StepAction {
 
 impl SyncStep {
     /// The row that the step leaves as it is or changes.
-    pub(super) fn here(&self) -> Option<&LocalRow> {
+    pub(super) fn local_row(&self) -> Option<&LocalRow> {
         match &self.action {
             StepAction::Skip { here }
             | StepAction::UpdateUser { here, .. }
@@ -269,7 +269,7 @@ impl SyncStep {
     }
 
     /// How many suspensions of accounts or ends of memberships the step makes.
-    fn taking(&self) -> u64 {
+    fn loss_count(&self) -> u64 {
         match &self.action {
             StepAction::UpdateUser { suspends, .. } => u64::from(*suspends),
             StepAction::UpdateGroup { moved, .. } => moved.go.len() as u64,
@@ -279,7 +279,7 @@ impl SyncStep {
 
     /// Whether the step takes access away. Such steps wait until the whole list is known.
     pub(super) fn takes_access(&self) -> bool {
-        self.taking() > 0
+        self.loss_count() > 0
     }
 
     /// The number of changes, including each member of a group that changes.
@@ -301,12 +301,12 @@ pub struct PagePlan {
 
 impl PagePlan {
     /// How many suspensions of accounts or ends of memberships the page asks for.
-    pub fn taking(&self) -> u64 {
-        self.steps.iter().map(SyncStep::taking).sum()
+    pub fn loss_count(&self) -> u64 {
+        self.steps.iter().map(SyncStep::loss_count).sum()
     }
 
     /// How many memberships begin in groups that exist here.
-    pub fn giving(&self) -> u64 {
+    pub fn gain_count(&self) -> u64 {
         let come = |step: &SyncStep| match &step.action {
             StepAction::UpdateGroup { moved, .. } => moved.come.len() as u64,
             _ => 0,

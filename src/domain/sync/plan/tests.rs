@@ -152,7 +152,7 @@ impl Model {
             }
             return Some(StepResult::Deleted);
         }
-        let before = step.here().cloned();
+        let before = step.local_row().cloned();
         let Some(document) = step.document() else {
             let skips = matches!(step.action, StepAction::Skip { .. });
             return skips.then_some(StepResult::Unchanged);
@@ -345,7 +345,7 @@ proptest! {
             }
             let Pass { tally, .. } = model.apply(&plan.steps);
             prop_assert_eq!(tally.failed + tally.unchanged, plan.steps.len() as u64);
-            prop_assert_eq!(plan.taking() + plan.giving(), 0);
+            prop_assert_eq!(plan.loss_count() + plan.gain_count(), 0);
         }
     }
 
@@ -375,7 +375,7 @@ proptest! {
         let plan = model.plan(SyncKind::User, &source);
         let waiting = plan.steps.iter().filter(|step| step.takes_access()).count() as u64;
         let suspended = model.apply(&plan.steps).tally.suspended;
-        prop_assert_eq!((plan.taking(), waiting, plan.giving()), (suspended, suspended, 0));
+        prop_assert_eq!((plan.loss_count(), waiting, plan.gain_count()), (suspended, suspended, 0));
 
         let plan = model.plan(SyncKind::Group, &source);
         let (mut ended, mut begun) = (0, 0);
@@ -390,7 +390,7 @@ proptest! {
             prop_assert_eq!(step.takes_access(), lost > 0);
             (ended, begun) = (ended + lost, begun + new.difference(&old).count() as u64);
         }
-        prop_assert_eq!((plan.taking(), plan.giving()), (ended, begun));
+        prop_assert_eq!((plan.loss_count(), plan.gain_count()), (ended, begun));
     }
 }
 

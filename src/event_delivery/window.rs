@@ -27,7 +27,7 @@ const RETRY_DELAYS: [i64; 10] = [5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_40
 const URGENT_PERIOD: TimeDelta = TimeDelta::minutes(5);
 const URGENT_INTERVAL: TimeDelta = TimeDelta::milliseconds(700);
 
-/// An event that is to be told.
+/// An event that is to be delivered.
 #[derive(Debug)]
 pub(super) struct OpenItem {
     pub event: Arc<ChainedEvent>,
@@ -83,7 +83,7 @@ pub(super) struct DeliveryWindow {
 }
 
 impl DeliveryWindow {
-    /// The window of a destination that was told everything up to `cursor`, and `ahead`.
+    /// The window of a destination that has received everything up to `cursor`, and `ahead`.
     pub fn new(cursor: i64, ahead: impl IntoIterator<Item = i64>) -> Self {
         let ahead = ahead.into_iter().filter(|seq| *seq > cursor).collect();
         Self { cursor, read_to: cursor, scanned_to: cursor, ahead, at_once: 1, ..Self::default() }
@@ -137,13 +137,15 @@ impl DeliveryWindow {
                 continue;
             }
             match wants(event) {
-                Some(urgent) if urgent || !page.urgent_only => self.add(event.clone(), urgent),
+                Some(urgent) if urgent || !page.urgent_only => {
+                    self.add_event(event.clone(), urgent)
+                }
                 _ => {}
             }
         }
     }
 
-    fn add(&mut self, event: Arc<ChainedEvent>, urgent: bool) {
+    fn add_event(&mut self, event: Arc<ChainedEvent>, urgent: bool) {
         let seq = event.seq;
         let line = self.subjects.entry(event.subject_id).or_default();
         line.insert(seq);
@@ -163,7 +165,7 @@ impl DeliveryWindow {
         self.failures >= FAILURES_OF_DESTINATION
     }
 
-    /// The next event to tell at `now`; it counts as being told from now on.
+    /// The next event to deliver at `now`; it counts as being delivered from now on.
     pub fn take_next(&mut self, now: DateTime<Utc>) -> Option<i64> {
         while let Some((due, seq)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, seq));
@@ -219,7 +221,7 @@ impl DeliveryWindow {
         }
     }
 
-    /// An event that is to be told.
+    /// An event that is to be delivered.
     pub fn item_mut(&mut self, seq: i64) -> Option<&mut OpenItem> {
         self.open.get_mut(&seq)
     }
@@ -295,7 +297,7 @@ impl DeliveryWindow {
         }
     }
 
-    /// Nothing more is to be done about an event: the next one of its subject can be told.
+    /// Nothing more is to be done about an event: the next one of its subject can be delivered.
     fn close_place(&mut self, seq: i64) {
         self.stop_running(seq);
         let Some(item) = self.open.remove(&seq) else { return };
@@ -341,7 +343,7 @@ impl DeliveryWindow {
         [self.next_due(), probe, blocked].into_iter().flatten().min()
     }
 
-    /// Whether nothing is to be told now.
+    /// Whether nothing is to be delivered now.
     pub fn is_idle(&self, head: i64) -> bool {
         let waiting = self.ready.is_empty() && self.urgent.is_empty();
         waiting && self.running + self.urgent_running == 0 && self.scanned_to >= head

@@ -19,20 +19,20 @@ use crate::error::{Error, Result};
 use crate::http_client::GuardedClient;
 
 /// Tells the workers of this server how far their ledgers go, and begins to work for the
-/// organizations that have something to tell and no worker on any server.
+/// organizations that have something to deliver and no worker on any server.
 pub async fn find_due_organizations(app: &Arc<App>) -> Result<()> {
     let now = app.clock.now();
-    for told in work::list_told_organizations(app).await? {
-        let news = ReaderNews { head: told.head, revision: told.revision() };
-        if app.signals.tell(told.organization_id, news)
-            || !told.is_free()
-            || !told.has_work(now)
+    for known in work::list_signal_organizations(app).await? {
+        let news = ReaderNews { head: known.head, revision: known.revision() };
+        if app.signals.tell_reader(known.organization_id, news)
+            || !known.is_free()
+            || !known.has_work(now)
             || *app.stopping.borrow()
         {
             continue;
         }
-        if let Some(claimed) = work::claim_organization(app, told.organization_id).await? {
-            let news = app.signals.begin(told.organization_id, news);
+        if let Some(claimed) = work::claim_organization(app, known.organization_id).await? {
+            let news = app.signals.begin(known.organization_id, news);
             tokio::spawn(in_background(reader::tell_destinations(claimed, news)));
         }
     }

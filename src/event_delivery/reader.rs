@@ -25,7 +25,7 @@ use crate::domain::review;
 use crate::domain::signal::filter::EventFilter;
 use crate::domain::signal::payload::{self, ChainedEvent};
 use crate::domain::signal::stream::{OpenedStream, token};
-use crate::domain::signal::work::{OpenedDestination, ROUTINE_KEPT, SignalWork, TellingProgress};
+use crate::domain::signal::work::{DeliveryProgress, OpenedDestination, ROUTINE_KEPT, SignalWork};
 use crate::domain::signal::{Destination, stream};
 use crate::error::{Error, Result};
 use crate::http_client::GuardedClient;
@@ -49,7 +49,7 @@ const MAX_LOGGED: usize = 20;
 const MAX_VALUE_AGE: TimeDelta = TimeDelta::seconds(30);
 
 /// A destination while its events are delivered.
-struct ToldDestination {
+struct ActiveDestination {
     row: Destination,
     url: Arc<str>,
     keys: Arc<MessageKeys>,
@@ -84,14 +84,14 @@ struct EndedAttempt {
 struct LedgerReader {
     work: SignalWork,
     client: Arc<GuardedClient>,
-    told: HashMap<Uuid, ToldDestination>,
+    destinations: HashMap<Uuid, ActiveDestination>,
     attempts: JoinSet<EndedAttempt>,
     openings: u64,
     head: i64,
 }
 
-/// Tells the destinations of an organization until there is nothing to tell, the lease is lost or
-/// the server stops.
+/// Delivers to the destinations of an organization until there is nothing to deliver, the lease is
+/// lost or the server stops.
 pub(super) async fn tell_destinations(work: SignalWork, news: watch::Receiver<ReaderNews>) {
     let organization = work.cx().organization();
     // The server stays until the lease has ended, too.
@@ -113,7 +113,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
     let mut reader = LedgerReader {
         work: work.clone(),
         client: Arc::new(client),
-        told: HashMap::new(),
+        destinations: HashMap::new(),
         attempts: JoinSet::new(),
         openings: 0,
         head: 0,
@@ -143,14 +143,12 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             }
             renewed = Instant::now();
         }
-        let now = app.clock.now();
-        let turn = reader.told.values().filter_map(|told| told.window.next_turn()).min();
-        let wait = turn.map(|at| (at - now).to_std().unwrap_or_default());
-        let wait = if more { Some(Duration::ZERO) } else { wait };
-        let wait = wait.unwrap_or(RENEW_INTERVAL).clamp(Duration::from_millis(5), RENEW_INTERVAL);
+        let wait = if more { Duration::ZERO } else { reader.wait_of_next_turn() };
+        let wait = wait.clamp(Duration::from_millis(5), RENEW_INTERVAL);
         let idle = !dirty && wait >= RENEW_INTERVAL && reader.is_idle();
         idle_since = if idle { idle_since.or(Some(Instant::now())) } else { None };
-        if reader.told.is_empty() || idle_since.is_some_and(|since| since.elapsed() >= IDLE_TIMEOUT)
+        if reader.destinations.is_empty()
+            || idle_since.is_some_and(|since| since.elapsed() >= IDLE_TIMEOUT)
         {
             break;
         }
@@ -171,38 +169,52 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             () = sleep_until(until) => {}
         }
     }
-    let drained = Instant::now() + DRAIN_LIMIT;
-    while let Ok(Some(ended)) = tokio::time::timeout_at(drained, reader.attempts.join_next()).await
-    {
-        reader.take_attempt(ended).await?;
-    }
+    reader.drain_attempts().await?;
     reader.write_down().await
 }
 
 impl LedgerReader {
+    /// Waits for the attempts that have begun, for a limited time.
+    async fn drain_attempts(&mut self) -> Result<()> {
+        let drained = Instant::now() + DRAIN_LIMIT;
+        while let Ok(Some(ended)) =
+            tokio::time::timeout_at(drained, self.attempts.join_next()).await
+        {
+            self.take_attempt(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// How long to wait until the next delivery is due.
+    fn wait_of_next_turn(&self) -> Duration {
+        let turn = self.destinations.values().filter_map(|active| active.window.next_turn()).min();
+        let wait = turn.map(|at| (at - self.cx().app.clock.now()).to_std().unwrap_or_default());
+        wait.unwrap_or(RENEW_INTERVAL)
+    }
+
     fn cx(&self) -> &Cx {
         self.work.cx()
     }
 
-    /// Opens what was made or changed, and drops what is not told any more.
+    /// Opens destinations that were made or changed, and drops those that receive nothing any more.
     async fn open_destinations(&mut self) -> Result<()> {
         self.write_down().await?;
-        let rows = self.work.list_told().await?;
+        let rows = self.work.list_receiving().await?;
         let versions: HashMap<Uuid, i64> = rows.iter().map(|row| (row.id, row.version)).collect();
-        self.told.retain(|id, told| versions.get(id) == Some(&told.row.version));
+        self.destinations.retain(|id, active| versions.get(id) == Some(&active.row.version));
         for row in rows {
-            if self.told.contains_key(&row.id) {
+            if self.destinations.contains_key(&row.id) {
                 continue;
             }
             let id = row.id;
             self.openings += 1;
             match self.work.open_destination(row).await {
                 Ok(opened) => {
-                    self.told.insert(id, ToldDestination::of(opened, self.openings));
+                    self.destinations.insert(id, ActiveDestination::of(opened, self.openings));
                 }
                 Err(error) => {
                     tracing::warn!(%error, destination = %id, "a destination cannot be opened");
-                    self.told.remove(&id);
+                    self.destinations.remove(&id);
                 }
             }
         }
@@ -214,9 +226,9 @@ impl LedgerReader {
     async fn read_pages(&mut self) -> Result<bool> {
         let mut more = false;
         let mut pages: HashMap<i64, Vec<Arc<ChainedEvent>>> = HashMap::new();
-        for told in self.told.values_mut() {
+        for active in self.destinations.values_mut() {
             for turn in 0..=PAGES_A_TURN {
-                let Some(wanted) = told.window.wanted_page(self.head) else { break };
+                let Some(wanted) = active.window.wanted_page(self.head) else { break };
                 if turn == PAGES_A_TURN {
                     more = true;
                     break;
@@ -229,8 +241,8 @@ impl LedgerReader {
                 if page.is_empty() {
                     break;
                 }
-                let ToldDestination { window, filter, stream, .. } = told;
-                window.offer(wanted, page, |event| wants(filter, stream.as_deref(), event));
+                let ActiveDestination { window, filter, stream, .. } = active;
+                window.offer(wanted, page, |event| is_wanted(filter, stream.as_deref(), event));
             }
         }
         Ok(more)
@@ -238,24 +250,24 @@ impl LedgerReader {
 
     fn begin_attempts(&mut self) {
         let now = self.cx().app.clock.now();
-        for told in self.told.values_mut() {
-            told.end_overlap(now);
-            while let Some(seq) = told.window.take_next(now) {
-                let Some(item) = told.window.item_mut(seq) else { break };
+        for active in self.destinations.values_mut() {
+            active.end_overlap(now);
+            while let Some(seq) = active.window.take_next(now) {
+                let Some(item) = active.window.item_mut(seq) else { break };
                 let (event, again) = (item.event.clone(), item.attempts > 0);
                 let call = DestinationCall {
                     work: self.work.clone(),
                     client: self.client.clone(),
-                    destination: told.row.id,
-                    payload: told.row.payload,
-                    url: told.url.clone(),
-                    keys: told.keys.clone(),
-                    stream: told.stream.clone(),
-                    taken: told.partly_taken.get(&seq).cloned().unwrap_or_default(),
+                    destination: active.row.id,
+                    payload: active.row.payload,
+                    url: active.url.clone(),
+                    keys: active.keys.clone(),
+                    stream: active.stream.clone(),
+                    taken: active.partly_taken.get(&seq).cloned().unwrap_or_default(),
                     reads_again: again || now - event.at > MAX_VALUE_AGE,
                     event,
                 };
-                let (destination, opening) = (told.row.id, told.opening);
+                let (destination, opening) = (active.row.id, active.opening);
                 self.attempts.spawn(async move {
                     let (outcome, taken) = call.make_attempt().await;
                     EndedAttempt { destination, opening, seq, outcome, taken }
@@ -272,44 +284,46 @@ impl LedgerReader {
         let EndedAttempt { destination, opening, seq, outcome, taken } = ended;
         let organization = self.cx().organization();
         let now = self.cx().app.clock.now();
-        let Some(told) = self.told.get_mut(&destination).filter(|told| told.opening == opening)
+        let Some(active) =
+            self.destinations.get_mut(&destination).filter(|active| active.opening == opening)
         else {
             return Ok(());
         };
         if outcome.is_taken() || taken.is_empty() {
-            told.partly_taken.remove(&seq);
+            active.partly_taken.remove(&seq);
         } else {
-            told.partly_taken.insert(seq, taken);
+            active.partly_taken.insert(seq, taken);
         }
         if outcome.is_gone() {
-            let version = told.row.version;
-            told.note_outcome(organization, seq, now, &outcome);
+            let version = active.row.version;
+            active.note_outcome(organization, seq, now, &outcome);
             self.write_down().await?;
-            self.told.remove(&destination);
+            self.destinations.remove(&destination);
             return self.work.stop_telling(destination, version, true).await;
         }
-        let given_up = told.note_outcome(organization, seq, now, &outcome);
-        let (version, failing) = (told.row.version, told.window.is_failing());
-        let silent = told.row.state == State::Failing
-            && told.last_success_at.max(told.row.last_success_at) < Some(now - message_lifetime())
-            && now - told.row.state_since > message_lifetime();
+        let given_up = active.note_outcome(organization, seq, now, &outcome);
+        let (version, failing) = (active.row.version, active.window.is_failing());
+        let silent = active.row.state == State::Failing
+            && active.last_success_at.max(active.row.last_success_at)
+                < Some(now - message_lifetime())
+            && now - active.row.state_since > message_lifetime();
         if given_up && silent {
             self.write_down().await?;
-            self.told.remove(&destination);
+            self.destinations.remove(&destination);
             return self.work.stop_telling(destination, version, false).await;
         }
-        let change = match told.row.state {
-            State::Active if failing => Some(told.last_message.clone()),
+        let change = match active.row.state {
+            State::Active if failing => Some(active.last_message.clone()),
             State::Failing if !failing && outcome.is_taken() => None,
             _ => return Ok(()),
         };
-        told.row.state = if change.is_some() { State::Failing } else { State::Active };
-        told.row.state_since = now;
+        active.row.state = if change.is_some() { State::Failing } else { State::Active };
+        active.row.state_since = now;
         match self.work.note_failing(destination, version, change.as_deref()).await {
             Ok(true) => Ok(()),
-            // Its settings have changed, or it was deleted: the news tell of it.
+            // Its settings have changed, or it was deleted: the next news lead to that.
             Ok(false) | Err(Error::NotFound(_)) => {
-                self.told.remove(&destination);
+                self.destinations.remove(&destination);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -317,34 +331,35 @@ impl LedgerReader {
     }
 
     fn has_unwritten(&mut self) -> bool {
-        self.told.values_mut().any(ToldDestination::has_unwritten)
+        self.destinations.values_mut().any(ActiveDestination::has_unwritten)
     }
 
     fn is_idle(&self) -> bool {
-        self.attempts.is_empty() && self.told.values().all(|told| told.window.is_idle(self.head))
+        self.attempts.is_empty()
+            && self.destinations.values().all(|active| active.window.is_idle(self.head))
     }
 
     async fn write_down(&mut self) -> Result<()> {
         let (mut changes, mut forget) = (Vec::new(), Vec::new());
-        for told in self.told.values_mut() {
-            if !told.has_unwritten() {
+        for active in self.destinations.values_mut() {
+            if !active.has_unwritten() {
                 continue;
             }
-            let rows: Vec<_> = std::mem::take(&mut told.unwritten).into_values().collect();
-            let (cursor, next_at) = told.place();
-            told.written = (cursor, next_at);
-            let progress = TellingProgress {
-                destination: told.row.id,
-                restarts: told.row.restarts,
+            let rows: Vec<_> = std::mem::take(&mut active.unwritten).into_values().collect();
+            let (cursor, next_at) = active.place();
+            active.written = (cursor, next_at);
+            let progress = DeliveryProgress {
+                destination: active.row.id,
+                restarts: active.row.restarts,
                 cursor,
                 next_at,
-                last_success_at: told.last_success_at,
+                last_success_at: active.last_success_at,
             };
             changes.push((progress, rows));
             let before = cursor - ROUTINE_KEPT;
-            if before > told.forgotten_to + ROUTINE_KEPT / 10 {
-                told.forgotten_to = before;
-                forget.push((told.row.id, before));
+            if before > active.forgotten_to + ROUTINE_KEPT / 10 {
+                active.forgotten_to = before;
+                forget.push((active.row.id, before));
             }
         }
         let rows: Vec<delivery::Model> =
@@ -365,19 +380,19 @@ fn message_lifetime() -> TimeDelta {
 
 /// None if a destination does not get an event; `Some(true)` if it gets it at once, ahead of
 /// earlier events about the same subject.
-fn wants(
+fn is_wanted(
     filter: &EventFilter,
     stream: Option<&OpenedStream>,
     event: &ChainedEvent,
 ) -> Option<bool> {
-    let told = filter.judge_event(event)?;
+    let urgent = filter.judge_event(event)?;
     let says = |stream: &OpenedStream| {
         !token::build_tokens(&stream.view, event, &BTreeMap::new()).is_empty()
     };
-    stream.is_none_or(says).then_some(told)
+    stream.is_none_or(says).then_some(urgent)
 }
 
-impl ToldDestination {
+impl ActiveDestination {
     fn of(opened: OpenedDestination, opening: u64) -> Self {
         let OpenedDestination { row, keys, stream, ahead, waiting } = opened;
         let filter = EventFilter::of_destination(&row);

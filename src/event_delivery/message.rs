@@ -52,7 +52,7 @@ impl AttemptOutcome {
         self.status == Some(410)
     }
 
-    /// How the list of attempts tells it.
+    /// The entry in the list of attempts.
     pub fn to_log_entry(&self, at: chrono::DateTime<chrono::Utc>) -> Value {
         json!({
             "at": at, "status": self.status, "latencyMs": self.latency_ms(),
@@ -170,23 +170,23 @@ fn parse_retry_after(text: &str, now: i64) -> Option<Duration> {
 /// digits; none if it is empty.
 fn redact_answer(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    let mut told = String::new();
+    let mut shown = String::new();
     let mut word = String::new();
-    let end_word = |word: &mut String, told: &mut String| {
+    let end_word = |word: &mut String, shown: &mut String| {
         let secret = word.len() >= SECRET_LENGTH && word.bytes().any(|byte| byte.is_ascii_digit());
-        told.push_str(if word.contains('@') || secret { "***" } else { word });
+        shown.push_str(if word.contains('@') || secret { "***" } else { word });
         word.clear();
     };
     for letter in text.chars().take(ANSWER_BYTES) {
         if letter.is_alphanumeric() || "@.+-_/=%~".contains(letter) {
             word.push(letter);
         } else {
-            end_word(&mut word, &mut told);
-            told.push(if letter.is_control() && letter != '\n' { ' ' } else { letter });
+            end_word(&mut word, &mut shown);
+            shown.push(if letter.is_control() && letter != '\n' { ' ' } else { letter });
         }
     }
-    end_word(&mut word, &mut told);
-    (!told.trim().is_empty()).then_some(told)
+    end_word(&mut word, &mut shown);
+    (!shown.trim().is_empty()).then_some(shown)
 }
 
 #[cfg(test)]
