@@ -350,6 +350,11 @@ pub const SENTENCES: &[(&str, &str)] = &[
         "copy the issuer from the identity provider's own settings, to the letter, or set the \
          address of the discovery document",
     ),
+    (
+        "NO_USER_INFO",
+        "the discovery document names no UserInfo endpoint, which each sign-in here asks",
+    ),
+    ("ASK_USER_INFO_LESS", "set userInfo to WHEN_CLAIMS_MISSING or NEVER"),
     ("NO_FITTING_KEY", "none of the published keys fits an allowed algorithm"),
     ("ALLOW_ALGORITHM", "allow the algorithm with which the identity provider signs"),
     ("KEYS_READ", "{#} keys for the allowed algorithms were read"),

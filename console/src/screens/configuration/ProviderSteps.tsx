@@ -12,6 +12,7 @@ const CONSOLES: Partial<Record<Provider, string>> = {
   ONELOGIN: 'https://app.onelogin.com/',
   JUMPCLOUD: 'https://console.jumpcloud.com/',
   PINGONE: 'https://console.pingone.com/',
+  AUTH0: 'https://manage.auth0.com/',
 };
 
 const STEPS = ['one', 'two', 'three'] as const;
