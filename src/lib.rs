@@ -34,6 +34,7 @@
 //! | `mail_client` | the only way to send mail |
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | `request_head` | the caller, the id and the address that a request names |
+//! | [`message_parts`] | what a message says, as stable codes |
 //! | [`trace_context`] | where work stands in a trace; the spans that several modules make |
 //! | [`cli`] | the command line and the demo |
 //! | `saml` | SAML 2.0: responses verified, metadata, requests; a crate of its own |
@@ -72,6 +73,7 @@ pub use identity;
 pub mod jobs;
 pub mod ledger;
 mod mail_client;
+pub mod message_parts;
 mod request_head;
 pub mod scim;
 pub mod scim_client;

@@ -45,6 +45,27 @@ test('the ledger filters by the address, and an event opens in full', async ({ p
   await expect(page.getByRole('table', { name: 'Audit log' })).toContainText('User created');
 });
 
+test('members are named as they were called then, and lead to their pages', async ({ page }) => {
+  const patch = (path: string, operation: object) =>
+    organization.scim('PATCH', path, { schemas: ['urn:ietf:params:scim:api:messages:2.0:PatchOp'], Operations: [operation] });
+  const made = await organization.scim('POST', '/Groups', {
+    schemas: ['urn:ietf:params:scim:schemas:core:2.0:Group'],
+    displayName: 'Ward',
+    externalId: 'ward',
+  });
+  const [member = ''] = await organization.addUsers(1, 'member');
+  await patch(`/Groups/${made.body.id}`, { op: 'add', path: 'members', value: [{ value: member }] });
+  await patch(`/Users/${member}`, { op: 'replace', path: 'displayName', value: 'Renamed' });
+  await open(page, organization, 'audit?actions=GROUP_MEMBERS_CHANGED');
+  await page.getByRole('button', { name: "Group's members changed" }).first().click();
+  const dialog = page.getByRole('dialog', { name: "Group's members changed" });
+  await expect(dialog.locator('.came')).toContainText('1 member added: member 1');
+  await expect(dialog).not.toContainText(member);
+  await expectAccessible(page);
+  await dialog.locator('.came').getByRole('link', { name: 'member 1' }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Renamed');
+});
+
 test('events are found by the name of what they are about', async ({ page }) => {
   await open(page, organization, 'audit');
   await page.getByLabel('Name', { exact: true }).fill('LEAVER 2');

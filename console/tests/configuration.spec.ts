@@ -49,6 +49,7 @@ test('first set-up: address, token once, first request, user and group', async (
   await expect(token(page).getByRole('button', { name: 'Generate token' })).toHaveCount(0);
   await expect(page.locator('#steps')).toContainText('In Okta');
   await expect(page.locator('#steps')).toContainText('Test API Credentials');
+  await expect(page.locator('#steps').getByRole('link', { name: 'Open the console of Okta' })).toHaveAttribute('rel', 'noreferrer');
 
   const arrival = (name: string) => token(page).locator('.arrivals li', { hasText: name });
   await expect(arrival('First request')).toContainText('is awaited');

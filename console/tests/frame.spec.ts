@@ -147,4 +147,5 @@ test('what the server refuses is said in German', async ({ page }) => {
   await expect(dialog.getByRole('alert')).toContainText('Diesen Wert hat schon ein anderes Objekt.');
   // The server's own sentence names the value.
   await expect(dialog.getByRole('alert')).toContainText('Der Server sagt (englisch):');
+  await expect(dialog.getByRole('alert')).toContainText(/Anfrage-Nummer: [0-9a-f]{8}-/);
 });

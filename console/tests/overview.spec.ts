@@ -80,6 +80,7 @@ test.describe('an organization in use', () => {
     const other = await context.newPage();
     await open(other, organization, 'overview');
     await expect(card(page)).toContainText('no account is deleted or changed; new requests are refused until it is turned on again');
+    await expect(card(page).getByRole('link', { name: 'Sign-in (SSO)' })).toHaveCount(1);
     await card(page).getByRole('button', { name: 'Deactivate' }).click();
     await expect(page.locator('.toast-success')).toContainText('SCIM is deactivated.');
     await expect(page.locator('.toast-success')).toContainText('No account was deleted or changed.');
@@ -189,6 +190,24 @@ test.describe('retiring SCIM', () => {
     const { organization: after } = await organization.graphql('{ organization { users(first: 1) { totalCount } } }');
     expect(after.users.totalCount).toBe(1);
   });
+});
+
+test('while a deletion runs, no tab can start another', async ({ page }) => {
+  const organization = await makeOrganization('running');
+  await organization.addUsers(1);
+  // The deletion of another tab, as the server tells it.
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Overview')) return route.continue();
+    const response = await route.fetch();
+    const body = await response.json();
+    if (body.data?.organization?.scim) body.data.organization.scim.runningDeletion = { __typename: 'DeletionJob', id: 'none' };
+    return route.fulfill({ response, json: body });
+  });
+  await open(page, organization, 'overview');
+  const button = page.getByRole('button', { name: 'Delete all users' });
+  await expect(button).toBeDisabled();
+  await expect(button.locator('svg')).toHaveClass(/spin/);
+  await expect(card(page).getByRole('progressbar', { name: 'All provisioned users are being deleted' })).toBeVisible();
 });
 
 test('the native Entra ID integration takes the place of all', async ({ page }) => {

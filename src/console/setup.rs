@@ -18,6 +18,7 @@ use crate::domain::connection::setup_link::{SetupOpening, SetupRefused, open_lin
 use crate::domain::connection::setup_progress::{SetupFailure, SetupProgress, read_progress};
 use crate::domain::connection::{kind_name as connection_kind_name, provider_name};
 use crate::domain::tenant::organization;
+use crate::message_parts;
 use crate::request_head::bearer_token;
 
 /// The name of this interface in the list of failed sign-ins.
@@ -136,7 +137,12 @@ fn describe_failure(failure: &SetupFailure) -> Value {
         "at": failure.at,
         "status": failure.status,
         "code": failure.code,
+        "request": failure.request,
+        "meaning": failure.meaning,
+        "outcome": failure.outcome,
+        "count": failure.count,
         "message": failure.message,
         "nextStep": failure.next_step,
+        "nextStepParts": message_parts::read_optional_parts(failure.next_step.as_deref()),
     })
 }

@@ -7,6 +7,7 @@ use entity::assertion_source as stored;
 use entity::connection::Provider;
 use uuid::Uuid;
 
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, find_platform_admin, needs};
 use super::saml_source::{SamlSource, SamlSourceInput, SamlSourceUpdateInput};
 use crate::auth::policy::Permissions;
@@ -741,6 +742,12 @@ pub struct AssertionSourceTestStep {
     /// What to do, in words for people; null if nothing has to be done.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
+    /// `nextStep` by stable codes; empty where one of its sentences has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    next_step_parts: Vec<MessagePart>,
 }
 
 /// The result of `assertionSourceTest`.
@@ -785,6 +792,8 @@ impl AssertionSourceMutation {
         let shown = |step: probe::ProviderStepResult| AssertionSourceTestStep {
             probe: step.step.into(),
             ok: step.ok,
+            message_parts: message_part::read_parts(&step.finding),
+            next_step_parts: message_part::read_optional_parts(step.next),
             message: step.finding,
             next_step: step.next.map(Into::into),
         };

@@ -8,6 +8,7 @@ use super::destination::DestinationObject;
 use super::event::EventObject;
 use super::event_action::EventAction;
 use super::loaders::{self, DestinationId, EventId};
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use crate::domain::signal::delivery;
 use crate::domain::signal::delivery::DeliveryQuery;
@@ -47,6 +48,9 @@ pub struct DeliveryAttempt {
     /// What went wrong, in words for people; null if nothing did.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     message: Option<String>,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    message_parts: Vec<MessagePart>,
 }
 
 /// A delivery as the schema shows it.
@@ -123,6 +127,7 @@ impl DeliveryObject {
             http_status: number(&entry["status"]),
             latency_milliseconds: number(&entry["latencyMs"]),
             message: entry["message"].as_str().map(Into::into),
+            message_parts: message_part::read_optional_parts(entry["message"].as_str()),
         })
         .collect()
     }
@@ -168,6 +173,12 @@ impl DeliveryObject {
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
+    }
+
+    /// `message` by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn message_parts(&self) -> Vec<MessagePart> {
+        message_part::read_optional_parts(self.0.message.as_deref())
     }
 }
 

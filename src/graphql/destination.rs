@@ -8,6 +8,7 @@ use super::delivery::{DeliveryFilter, DeliveryObject};
 use super::event_action::EventAction;
 use super::event_stream::{EventStreamInput, EventStreamObject};
 use super::loaders::{self, ConnectionId, EventStreamId, UserId};
+use super::message_part::{self, MessagePart};
 use super::order::{DeliveryOrder, ListOrder};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
@@ -165,6 +166,12 @@ impl DestinationObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
+    }
+
+    /// `message` by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn message_parts(&self) -> Vec<MessagePart> {
+        message_part::read_optional_parts(self.0.message.as_deref())
     }
 
     /// Since when it is in this state.

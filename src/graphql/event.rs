@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::event_action::EventAction;
 use super::kinds::SubjectKind;
+use super::loaders::{self, MentionAt};
 use super::node_reference::{AnyNode, find_any_node};
 use super::permission::{Permission, needs};
 use super::viewer::ActorKind;
@@ -174,6 +175,20 @@ impl EventObject {
         event::event_values(&self.0).1
     }
 
+    /// Other objects that the values name by their ids, such as the members that came to a group:
+    /// what they were called then, at most 50. Ids that the ledger does not know are left out.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn mentions(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<Vec<EventMention>>> {
+        let pos = self.0.pos;
+        let ids = event::mentioned_ids(&self.0).into_iter();
+        let keys: Vec<MentionAt> = ids.map(|id| MentionAt(id, pos)).collect();
+        let found = loaders::load_many(ctx, &keys).await?;
+        Ok(Some(found.into_iter().map(Into::into).collect()))
+    }
+
     /// What it means for the sessions and tokens of the account that it is about, or of the
     /// accounts that it lists: an application that keeps sessions acts on it.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
@@ -191,6 +206,33 @@ impl EventObject {
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn hash(&self) -> Option<String> {
         self.0.hash.as_deref().map(|hash| STANDARD.encode(hash))
+    }
+}
+
+/// An object that the values of an event name by its id.
+#[derive(SimpleObject)]
+pub struct EventMention {
+    /// The id as the values have it.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    value: Uuid,
+    /// The kind of the object.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    subject_kind: SubjectKind,
+    /// The global id of the object, which may have been deleted since; null for kinds that have
+    /// none.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    subject_id: Option<ID>,
+    /// What the object was called at the time of the event; null for objects without a name, and
+    /// after an erasure.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    subject_name: Option<String>,
+}
+
+impl From<event::EventMention> for EventMention {
+    fn from(event::EventMention { id, kind, name }: event::EventMention) -> Self {
+        let subject_kind = SubjectKind::from_ledger_name(&kind);
+        let subject_id = subject_kind.node_kind().map(|kind| relay::global_id(kind, id));
+        Self { value: id, subject_kind, subject_id, subject_name: name }
     }
 }
 

@@ -12,6 +12,7 @@ use super::connection::IdentitySource;
 use super::failure_cause::FailureCause;
 use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupId, ProposalAbout, UserId};
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::auth::policy::Action;
@@ -95,6 +96,9 @@ pub struct FailureSuggestion {
     /// The suggestion, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     message: String,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
 }
 
 /// Unfinished failures of one cause.
@@ -221,11 +225,21 @@ impl FailureObject {
         review::describe_failure(&self.0)
     }
 
+    /// `message` by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn message_parts(&self) -> Vec<MessagePart> {
+        message_part::read_parts(&review::describe_failure(&self.0))
+    }
+
     /// What most probably fixes it.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn suggestion(&self) -> FailureSuggestion {
         let (code, text) = review::suggest_fix(&self.0);
-        FailureSuggestion { code: code.into(), message: text }
+        FailureSuggestion {
+            code: code.into(),
+            message_parts: message_part::read_parts(&text),
+            message: text,
+        }
     }
 
     /// The body of the request without its values: the names of attributes, and the type and length

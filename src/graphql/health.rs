@@ -7,6 +7,7 @@ use entity::connection_health as stored;
 use super::connection::IdentitySource;
 use super::failure_cause::FailureCause;
 use super::loaders::{self, ConnectionId, EffectTimeOf, SyncRunId};
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use super::sync::SyncRun;
 use crate::domain::connection::health;
@@ -46,6 +47,9 @@ pub struct ConnectionHealthReason {
     /// What was found, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     message: String,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
     /// What to do about it.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: &'static str,
@@ -102,10 +106,14 @@ impl ConnectionHealth {
     /// The reasons for the state, the most severe first; empty while it is HEALTHY.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reasons(&self) -> Vec<ConnectionHealthReason> {
-        let of = |reason: &health::HealthReason| ConnectionHealthReason {
-            code: reason.code(),
-            message: reason.finding_text(&self.0.signs),
-            next_step: reason.next_step(),
+        let of = |reason: &health::HealthReason| {
+            let message = reason.finding_text(&self.0.signs);
+            ConnectionHealthReason {
+                code: reason.code(),
+                message_parts: message_part::read_parts(&message),
+                message,
+                next_step: reason.next_step(),
+            }
         };
         self.0.reasons.iter().map(of).collect()
     }

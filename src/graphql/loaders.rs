@@ -137,6 +137,10 @@ pub struct ConnectionGroupCountOf(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimedMembershipCountOf(pub Uuid);
 
+/// What an object was called at a place of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MentionAt(pub Uuid, pub i64);
+
 /// The organization of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CurrentOrganization;
@@ -237,6 +241,17 @@ impl Loader<GroupId> for Loaders {
     async fn load(&self, keys: &[GroupId]) -> LoadResult<GroupId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(share_rows(group::groups_by_ids(&self.0, &ids).await?), |row| GroupId(row.id)))
+    }
+}
+
+impl Loader<MentionAt> for Loaders {
+    type Value = event::EventMention;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MentionAt]) -> LoadResult<MentionAt, Self::Value> {
+        let wanted: Vec<(Uuid, i64)> = keys.iter().map(|key| (key.0, key.1)).collect();
+        let found = event::find_mentions(&self.0, &wanted).await?;
+        Ok(found.into_iter().map(|((id, pos), mention)| (MentionAt(id, pos), mention)).collect())
     }
 }
 

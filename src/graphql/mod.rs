@@ -56,6 +56,7 @@ mod list_states;
 mod loaders;
 mod many;
 mod many_mutations;
+mod message_part;
 mod node;
 mod node_reference;
 mod order;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use crate::domain::connection::request_log;
 use crate::domain::connection::request_log::{Outcome, RequestLogQuery};
@@ -118,6 +119,12 @@ impl RequestLogEntry {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> Option<String> {
         request_log::next_step(&self.0)
+    }
+
+    /// `nextStep` by stable codes; empty where one of its sentences has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn next_step_parts(&self) -> Vec<MessagePart> {
+        message_part::read_optional_parts(request_log::next_step(&self.0).as_deref())
     }
 
     /// Departures from the protocol that were tolerated, as stable codes, for example

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use crate::error::{Noun, Result};
 use crate::graphql::relay;
@@ -52,6 +53,12 @@ pub struct ScimSelfTestStep {
     /// What to do next, in words for people; null if nothing has to be done.
     #[graphql(directive = needs::apply(None))]
     next_step: Option<String>,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(None))]
+    message_parts: Vec<MessagePart>,
+    /// `nextStep` by stable codes; empty where one of its sentences has none.
+    #[graphql(directive = needs::apply(None))]
+    next_step_parts: Vec<MessagePart>,
 }
 
 impl From<SelfTestResult> for ScimSelfTestStep {
@@ -59,6 +66,8 @@ impl From<SelfTestResult> for ScimSelfTestStep {
         Self {
             code: result.step.into(),
             ok: result.ok,
+            message_parts: message_part::read_parts(&result.message),
+            next_step_parts: message_part::read_optional_parts(result.next_step),
             message: result.message,
             next_step: result.next_step.map(Into::into),
         }

@@ -7,6 +7,7 @@ use entity::{pull_source as stored, sync_run};
 use super::connection::IdentitySource;
 use super::job::{self, JobCounts, JobProgress, JobState};
 use super::loaders::{self, ConnectionId};
+use super::message_part::{self, MessagePart};
 use super::permission::{Permission, needs};
 use crate::domain::connection::pull_source;
 use crate::domain::connection::pull_source::PullSource as Source;
@@ -254,6 +255,12 @@ pub struct PullSourceTestStep {
     /// What to do, in words for people; null if nothing has to be done.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
+    /// `nextStep` by stable codes; empty where one of its sentences has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    next_step_parts: Vec<MessagePart>,
 }
 
 /// The result of `pullSourceTest`.
@@ -339,9 +346,16 @@ pub struct SyncTrouble {
     /// The resource's id at the source.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     remote_id: String,
+    /// The kind of mistake as a stable code; null if it is none of a single resource, and in runs
+    /// of earlier versions.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    code: Option<String>,
     /// Why, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     message: String,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
 }
 
 /// A sync run as the schema shows it.
@@ -437,9 +451,11 @@ impl SyncRun {
     async fn troubles(&self) -> Option<Vec<SyncTrouble>> {
         let troubles = sync::run_troubles(&self.0).into_iter();
         let troubles = troubles
-            .map(|sync::RunTrouble { kind, remote_id, why }| SyncTrouble {
+            .map(|sync::RunTrouble { kind, remote_id, code, why }| SyncTrouble {
                 kind,
                 remote_id,
+                code,
+                message_parts: message_part::read_parts(&why),
                 message: why,
             })
             .collect();
@@ -451,6 +467,12 @@ impl SyncRun {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn message(&self) -> Option<&str> {
         self.0.reason.as_deref()
+    }
+
+    /// `message` by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn message_parts(&self) -> Option<Vec<MessagePart>> {
+        Some(message_part::read_optional_parts(self.0.reason.as_deref()))
     }
 
     /// The actor that requested it, in words for people.
@@ -567,6 +589,8 @@ impl SyncMutation {
         let shown = |step: probe::ProbeResult| PullSourceTestStep {
             probe: step.probe.into(),
             ok: step.ok,
+            message_parts: message_part::read_parts(&step.finding),
+            next_step_parts: message_part::read_optional_parts(step.next.as_deref()),
             message: step.finding,
             next_step: step.next,
         };

@@ -111,7 +111,12 @@ fn count_rubbish(outcome: &mut PageOutcome, endpoint: &str, rubbish: u64) {
     outcome.tally.read += rubbish;
     outcome.tally.failed += rubbish;
     let why = format!("{rubbish} elements of the list have no usable id");
-    outcome.troubles.push(RunTrouble { kind: endpoint.into(), remote_id: String::new(), why });
+    outcome.troubles.push(RunTrouble {
+        kind: endpoint.into(),
+        remote_id: String::new(),
+        code: None,
+        why,
+    });
 }
 
 async fn save_progress(claim: &RunClaim) -> Result<(), RunStop> {
@@ -608,10 +613,11 @@ async fn one_user(claim: &mut RunClaim, client: &SourceClient) -> Result<(), Run
 
 async fn apply_single(claim: &mut RunClaim, found: Vec<RemoteResource>) -> Result<(), RunStop> {
     if found.len() != 1 {
-        let what = if found.is_empty() { "no person" } else { "more than one person" };
-        return Err(failed_stop(format!(
-            "the source lists {what} of that name; only a full run removes accounts"
-        )));
+        return Err(failed_stop(if found.is_empty() {
+            "the source lists no person of that name; only a full run removes accounts"
+        } else {
+            "the source lists more than one person of that name; only a full run removes accounts"
+        }));
     }
     let plan = local_rows::plan_page(&claim.cx, SyncKind::User, found, false).await?;
     let (run, mut pass) = (claim.run.id, ListPass::default());

@@ -15,10 +15,12 @@ use rolecall::scim::ScimReplayOutcome;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::messages::assert_messages_have_parts;
 use crate::world::World;
 
 const FIELDS: &str =
-    "id origin operation label cause code field message suggestion { code message } redactedRequest count state
+    "id origin operation label cause code field message messageParts { code }
+    suggestion { code message messageParts { code } } redactedRequest count state
     resolution reason assignedTo retryable attempts nextAttemptAt lastRequestId user { userName } connection { name }";
 
 impl World {
@@ -30,6 +32,7 @@ impl World {
              {FIELDS} }} }} }} }}"
         );
         let answer = self.graphql(&query, json!({})).await;
+        assert_messages_have_parts(&answer);
         let page = &answer["data"]["organization"]["failures"];
         let nodes = page["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
         assert_eq!(page["totalCount"], nodes.len());

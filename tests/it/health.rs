@@ -9,12 +9,13 @@ use rolecall::domain::review;
 use serde_json::{Value, json};
 
 use crate::database::Database;
+use crate::messages::assert_messages_have_parts;
 use crate::process::{Server, bootstrap};
 use crate::reconcile::upload;
 use crate::world::World;
 
 const HEALTH: &str = "{ organization { connections(first: 10) { nodes { name health {
-    state since reasons { code message nextStep } lastContactAt lastSuccessAt
+    state since reasons { code message messageParts { code values } nextStep } lastContactAt lastSuccessAt
     lastHour { since operations failures errorRate } lastDay { operations failures }
     hours { since operations failures }
     pendingOperations oldestPendingAt medianEffectMilliseconds
@@ -27,6 +28,7 @@ impl World {
         scim_token::flush_credential_uses(&self.app).await.unwrap();
         review::flush_repeats(&self.app).await.unwrap();
         let answer = self.graphql(HEALTH, json!({})).await;
+        assert_messages_have_parts(&answer);
         let nodes = &answer["data"]["organization"]["connections"]["nodes"];
         assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{answer:#}");
         nodes[0]["health"].clone()

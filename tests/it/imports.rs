@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 25] = [
+const USES: [(&str, &[&str]); 26] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
     ("http_listener", &[]),
     ("mail_client", &["config"]),
     ("dns_client", &[]),
+    ("message_parts", &[]),
     ("buffers", &["error"]),
     ("db", &["trace_context"]),
     ("auth", &["error", "http_client"]),
@@ -32,7 +33,7 @@ const USES: [(&str, &[&str]); 25] = [
     ("scim", &["buffers", "context", "domain", "error", "identity", "request_head"]),
     ("authzen", &["context", "domain", "error", "request_head"]),
     ("ssf", &["context", "domain", "error", "request_head"]),
-    ("console", &["context", "domain", "error", "request_head"]),
+    ("console", &["context", "domain", "error", "message_parts", "request_head"]),
     (
         "graphql",
         &[
@@ -44,6 +45,7 @@ const USES: [(&str, &[&str]); 25] = [
             "http_listener",
             "identity",
             "ledger",
+            "message_parts",
             "request_head",
             "scim_client",
             "sign_in",

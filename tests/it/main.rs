@@ -53,6 +53,8 @@ mod leases;
 mod list_order;
 mod lists;
 mod many;
+mod mentions;
+mod messages;
 mod operator;
 mod parity;
 mod plans;

@@ -10,6 +10,7 @@ use rolecall::domain::connection::request_log;
 use rolecall::domain::connection::request_log::{Entry, Outcome, RequestLogQuery};
 use rolecall::domain::paging::Keyset;
 use rolecall::error::Error;
+use rolecall::message_parts::read_parts;
 use rolecall::{jobs, server};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -111,6 +112,7 @@ async fn next_steps_fit_the_refusal() {
         });
         let next = request_log::next_step(row.expect(says)).unwrap();
         assert!(next.contains(says), "{next}");
+        assert!(!read_parts(&next).is_empty(), "no code says: {next}");
     }
     world.end().await;
 }
@@ -689,7 +691,7 @@ async fn graphql_shows_the_request_log() {
     let query = "query($of: ID, $bad: Boolean! = false) { organization {
         connections(first: 9) { nodes { id name } }
         requestLog(first: 9, filter: { connectionId: $of, troublesOnly: $bad }) { totalCount nodes {
-            connection { name } hour method resource meaning outcome httpStatus scimType code field nextStep quirks
+            connection { name } hour method resource meaning outcome httpStatus scimType code field nextStep nextStepParts { code values } quirks
             source count firstAt lastAt lastRequestId lastTargetId } } } }";
     let ask =
         async |variables| world.graphql(query, variables).await["data"]["organization"].clone();

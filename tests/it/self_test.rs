@@ -11,10 +11,12 @@ use rolecall::domain::connection::{request_log, scim_token, self_test};
 use rolecall::domain::reconcile;
 use serde_json::{Value, json};
 
+use crate::messages::assert_messages_have_parts;
 use crate::world::World;
 
 const TEST: &str = "mutation($c: ID!) { scimSelfTest(input: { connectionId: $c }) {
-    ok steps { code ok message nextStep } userErrors { code message } } }";
+    ok steps { code ok message nextStep messageParts { code } nextStepParts { code } }
+    userErrors { code message } } }";
 const STEPS: [&str; 9] = [
     "NAME_RESOLVED",
     "PORT_REACHED",
@@ -119,6 +121,7 @@ async fn connection_id(world: &World) -> Value {
 /// The first step that failed, if one did. The steps before it succeeded, and none came after it.
 async fn failing_step(world: &World) -> Option<Value> {
     let answer = world.graphql(TEST, json!({ "c": connection_id(world).await })).await;
+    assert_messages_have_parts(&answer);
     let test = &answer["data"]["scimSelfTest"];
     let steps = test["steps"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
     let codes: Vec<_> = steps.iter().map(|step| step["code"].as_str().unwrap()).collect();

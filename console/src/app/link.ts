@@ -1,5 +1,6 @@
 // One-time links: the code is in the fragment, which browsers send to nobody, and is redeemed by POST, so that a
 // preview of the link spends nothing.
+import { quoteWords } from '../components/mistakes.ts';
 import type { Credential } from './client.ts';
 import { endpoint, takeFragment } from './paths.ts';
 
@@ -14,7 +15,7 @@ export const hasLink = () => code !== undefined;
 export interface LinkProblem {
   code: string;
   message: string;
-  nextStep?: string | null;
+  nextStep?: string | null | undefined;
   requestId?: string;
 }
 
@@ -45,8 +46,10 @@ async function redeem(secret: string): Promise<LinkResult> {
   return {
     problem: {
       code: typeof answer.code === 'string' ? answer.code : String(response.status),
-      message: typeof answer.message === 'string' ? answer.message : '',
-      nextStep: typeof answer.nextStep === 'string' ? answer.nextStep : null,
+      ...quoteWords(
+        typeof answer.message === 'string' ? answer.message : '',
+        typeof answer.nextStep === 'string' ? answer.nextStep : null,
+      ),
       requestId: response.headers.get('x-request-id') ?? undefined,
     },
   };

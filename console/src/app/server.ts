@@ -1,4 +1,5 @@
 // Asks the server's addresses beside GraphQL: files to download, files to send.
+import { quoteWords } from '../components/mistakes.ts';
 import type { Problem } from '../components/states.tsx';
 import { endpoint } from './paths.ts';
 import { useSession } from './session.tsx';
@@ -37,7 +38,7 @@ export async function askServer(path: string, caller: Caller, init: RequestInit 
   const extensions = isRecord(first) && isRecord(first.extensions) ? first.extensions : {};
   return {
     code: typeof extensions.code === 'string' ? extensions.code : String(response.status),
-    message: isRecord(first) && typeof first.message === 'string' ? first.message : '',
+    ...quoteWords(isRecord(first) && typeof first.message === 'string' ? first.message : '', undefined),
     requestId: response.headers.get('x-request-id') ?? undefined,
   };
 }

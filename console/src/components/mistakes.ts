@@ -13,6 +13,13 @@ export interface UserErrorLike {
 /** Takes a key that this version may not have a text for. */
 const keyOf = (reason: string) => `mistake.${reason}` as 'mistake.NOT_FOUND';
 
+/** What the server said in English, for a problem whose title says it in the language of the console. */
+export function quoteWords(message: string, nextStep: string | null | undefined): Pick<Problem, 'message' | 'nextStep'> {
+  if (i18next.language === 'en' || message === '') return { message, nextStep };
+  const words = nextStep ? `${message} ${nextStep}` : message;
+  return { message: i18next.t('mistakeWords', { text: words }), nextStep: undefined };
+}
+
 /** The mistake as a problem to show. Reasons that this version does not know are said in the server's own words. */
 export function toMistake({ code, reason, message, nextStep = null }: UserErrorLike): Problem {
   if (i18next.language === 'en' || !i18next.exists(keyOf(reason))) return { code, message, nextStep };

@@ -5,6 +5,7 @@ import type { CombinedError } from 'urql';
 import type { Permission } from '../generated/graphql.ts';
 import { Button } from './Button.tsx';
 import { Icon, type IconName } from './Icon.tsx';
+import { quoteWords } from './mistakes.ts';
 
 export function Skeleton({ lines = 3 }: { lines?: number }) {
   const { t } = useTranslation();
@@ -55,19 +56,22 @@ export function toProblem(error: CombinedError): Problem {
   };
   return {
     code: extension('code') ?? (error.networkError ? 'NETWORK' : 'INTERNAL'),
-    message: first?.message ?? '',
-    nextStep: extension('nextStep'),
+    ...quoteWords(first?.message ?? '', extension('nextStep')),
     requestId: extension('requestId') ?? response?.headers?.get('x-request-id') ?? undefined,
     permission: extension('permission'),
   };
 }
 
 const KNOWN_CODES = [
+  'BAD_USER_INPUT',
   'BUSY',
   'CONFLICT',
   'FORBIDDEN',
   'HELD',
   'INTERNAL',
+  'LINK_ENDED',
+  'LINK_OF_OTHER_BROWSER',
+  'LINK_UNKNOWN',
   'NETWORK',
   'NOT_FOUND',
   'OPERATION_NOT_ALLOWED',
@@ -76,6 +80,8 @@ const KNOWN_CODES = [
   'QUERY_TOO_COMPLEX',
   'RATE_LIMITED',
   'SECRET_WITHHELD',
+  'SESSION_ENDED',
+  'SESSION_MISSING',
   'UNAUTHENTICATED',
   'UNAVAILABLE',
 ] as const;

@@ -5,7 +5,8 @@ import { Icon } from '../components/Icon.tsx';
 import { Card } from '../components/Page.tsx';
 import { Banner, ErrorPanel, type Problem } from '../components/states.tsx';
 import { Time } from '../components/Time.tsx';
-import { type Progress, readProgress } from './link.ts';
+import { useRequestAdvice, useRequestMeaning } from '../components/useServerText.ts';
+import { type Progress, type SetupFailure, readProgress } from './link.ts';
 
 const POLL_MILLISECONDS = 2_000;
 
@@ -37,10 +38,24 @@ function useProgress(session: string) {
 
 const ARRIVALS = ['firstRequestAt', 'firstUserAt', 'firstGroupAt'] as const;
 
+/** What was wanted, and what became of it. English is the server's own. */
+function useFailureText() {
+  const { t, i18n } = useTranslation('setup');
+  const meaning = useRequestMeaning();
+  return ({ request, meaning: wanted, outcome, count, message }: SetupFailure): string => {
+    if (i18n.language === 'en') return message;
+    const what = request ? `${request} (${meaning(wanted)})` : meaning(wanted);
+    const became = outcome === 'NOT_FOUND' || outcome === 'FAILED' ? t(`failures.became.${outcome}`) : t('failures.became.REFUSED');
+    return `${what}: ${became} ${count > 1 ? t('failures.times', { count }) : ''}`.trim();
+  };
+}
+
 export function Arrivals({ session }: { session: string }) {
   const { t, i18n } = useTranslation('setup');
   const { progress, problem } = useProgress(session);
   const number = new Intl.NumberFormat(i18n.language);
+  const describe = useFailureText();
+  const advise = useRequestAdvice();
   const done = progress !== undefined && ARRIVALS.every((name) => progress[name] !== null);
   const lastSuccess = progress?.firstUserAt ?? null;
   return (
@@ -89,8 +104,8 @@ export function Arrivals({ session }: { session: string }) {
           <ul className="plain">
             {progress.recentFailures.map((failure) => (
               <li key={`${failure.at} ${failure.code} ${failure.message}`}>
-                <Banner kind="warning" title={failure.message}>
-                  {failure.nextStep && <p>{failure.nextStep}</p>}
+                <Banner kind="warning" title={describe(failure)}>
+                  {failure.nextStep && <p>{advise(failure)}</p>}
                   <p className="muted">
                     {failure.status !== null && <>{t('failures.status', { status: failure.status })} · </>}
                     {failure.code !== null && (

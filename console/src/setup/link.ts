@@ -1,7 +1,9 @@
 // The link's secret is in the fragment, which browsers send to nobody. It is redeemed by POST and only when a person
 // presses the button, so that scanners of mails spend nothing.
 import { endpoint, takeFragment } from '../app/paths.ts';
+import { quoteWords } from '../components/mistakes.ts';
 import type { Problem } from '../components/states.tsx';
+import type { MessagePart } from '../components/useServerText.ts';
 import type { Provider } from '../generated/graphql.ts';
 
 let secret: string | undefined;
@@ -33,8 +35,15 @@ export interface SetupFailure {
   at: string;
   status: number | null;
   code: string | null;
+  /** The method and the resource. */
+  request: string | null;
+  /** What the identity provider wanted, as the request log says it. */
+  meaning: string;
+  outcome: string;
+  count: number;
   message: string;
   nextStep: string | null;
+  nextStepParts: readonly MessagePart[];
 }
 
 export interface Progress {
@@ -65,8 +74,7 @@ async function ask<Value>(path: string, init: RequestInit): Promise<Answer<Value
   return {
     problem: {
       code: text('code') ?? String(response.status),
-      message: text('message') ?? '',
-      nextStep: text('nextStep'),
+      ...quoteWords(text('message') ?? '', text('nextStep')),
       requestId: response.headers.get('x-request-id') ?? undefined,
     },
   };

@@ -148,6 +148,87 @@ pub fn subject_ids(event: &Event) -> Vec<Uuid> {
     listed.filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
+/// The most objects of one event whose names are told.
+const MAX_MENTIONS: usize = 50;
+/// Objects that one statement looks up.
+const MENTIONS_PER_STATEMENT: usize = 50;
+
+/// An object that the values of an event name by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventMention {
+    pub id: Uuid,
+    /// The kind of the object, as the ledger names it.
+    pub kind: String,
+    /// What the object was called then; none if its events tell no name, and after an erasure.
+    pub name: Option<String>,
+}
+
+/// The ids of other objects among the values of an event, at most fifty: members of a group, the
+/// account and the role of a grant.
+pub fn mentioned_ids(event: &Event) -> Vec<Uuid> {
+    let (before, after) = event_values(event);
+    let mut found = Vec::new();
+    let mut rest: Vec<Value> = before.into_iter().chain(after).collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::String(text) => found.extend(Uuid::try_parse(&text).ok()),
+            Value::Array(values) => rest.extend(values.into_iter().rev()),
+            Value::Object(fields) => rest.extend(fields.into_iter().map(|(_, value)| value).rev()),
+            _ => {}
+        }
+        if found.len() >= MAX_MENTIONS {
+            break;
+        }
+    }
+    found.retain(|id| *id != event.subject_id && !id.is_nil());
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// What objects were called at places of the ledger, by the last event about each of them until
+/// then. Ids about which there was none are left out.
+pub async fn find_mentions(
+    cx: &Cx,
+    wanted: &[(Uuid, i64)],
+) -> Result<HashMap<(Uuid, i64), EventMention>> {
+    #[derive(FromQueryResult)]
+    struct LastEvent {
+        place: i64,
+        subject_kind: String,
+        payload: Option<String>,
+    }
+    cx.allow(Action::ReadLedger, None)?;
+    cx.allow(Action::ReadUser, None)?;
+    let mut found = HashMap::new();
+    for some in wanted.chunks(MENTIONS_PER_STATEMENT) {
+        let parts: Vec<String> = (0..some.len())
+            .map(|place| {
+                format!(
+                    "SELECT * FROM (SELECT CAST({place} AS BIGINT) AS place, subject_kind, payload \
+                     FROM event WHERE organization_id = $1 AND subject_id = ${} AND pos <= ${} \
+                     ORDER BY subject_id DESC, pos DESC LIMIT 1) AS last{place}",
+                    2 * place + 2,
+                    2 * place + 3
+                )
+            })
+            .collect();
+        let values = some.iter().flat_map(|(id, pos)| [(*id).into(), (*pos).into()]);
+        let statement = cx.statement(parts.join(" UNION ALL "), values);
+        for LastEvent { place, subject_kind, payload } in
+            LastEvent::find_by_statement(statement).all(cx.db()).await?
+        {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            let Some((id, pos)) = some.get(place).copied() else { continue };
+            let payload: Option<Value> =
+                payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let name = payload.and_then(|payload| ledger::subject_name(&subject_kind, &payload));
+            found.insert((id, pos), EventMention { id, kind: subject_kind, name });
+        }
+    }
+    Ok(found)
+}
+
 /// What an event means for the sessions and tokens of the accounts that it is about. After an
 /// erasure, what depends on the values is told as a change of claims.
 pub fn session_effect(event: &Event) -> SessionEffect {

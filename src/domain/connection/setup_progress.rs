@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use entity::connection::{self, ConnectionKind};
 use entity::{group, request_log, user};
-use sea_orm::{ColumnTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveEnum, ColumnTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use crate::auth::policy::Actor;
@@ -51,6 +51,12 @@ pub struct SetupFailure {
     pub at: DateTime<Utc>,
     pub status: Option<i32>,
     pub code: Option<String>,
+    /// The method and the resource; none for requests of several kinds.
+    pub request: Option<String>,
+    /// What the identity provider wanted, as the request log says it.
+    pub meaning: String,
+    pub outcome: String,
+    pub count: i64,
     pub message: String,
     pub next_step: Option<String>,
 }
@@ -215,6 +221,14 @@ fn describe_failure(row: &Entry) -> SetupFailure {
         at: row.last_at,
         status: row.status,
         code: row.scim_type.clone().or(row.reason.clone()),
+        request: row
+            .method
+            .as_ref()
+            .zip(row.resource.as_ref())
+            .map(|(method, resource)| format!("{method} {resource}")),
+        meaning: row.meaning.clone(),
+        outcome: row.outcome.to_value(),
+        count: row.count,
         message: format!("{what} {outcome}{times}"),
         next_step: log::next_step(row),
     }

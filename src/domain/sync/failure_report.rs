@@ -62,7 +62,12 @@ impl<'a> SyncSubject<'a> {
     /// Why the resource could not be applied, for the result of the run.
     pub(super) fn describe_trouble(&self, error: &Error) -> RunTrouble {
         let remote_id = self.remote_id.chars().take(200).collect();
-        RunTrouble { kind: self.kind.name().into(), remote_id, why: error.to_string() }
+        RunTrouble {
+            kind: self.kind.name().into(),
+            remote_id,
+            code: Some(error.reason().as_str().into()),
+            why: error.to_string(),
+        }
     }
 
     /// The report that the resource could not be applied.

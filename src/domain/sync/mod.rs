@@ -98,6 +98,9 @@ pub struct RunTrouble {
     pub kind: String,
     /// the resource's id at the source
     pub remote_id: String,
+    /// the stable code of the error; none if there was none, and in runs of earlier versions
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     pub why: String,
 }
 

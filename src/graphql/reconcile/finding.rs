@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::connection::IdentitySource;
 use super::super::group::GroupObject;
 use super::super::loaders::{self, ConnectionId, GroupId, UserId};
+use super::super::message_part::{self, MessagePart};
 use super::super::permission::{Permission, needs};
 use super::super::user::UserObject;
 use super::{
@@ -147,6 +148,12 @@ impl FindingObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> &str {
         reconcile::next_step(&self.0)
+    }
+
+    /// `nextStep` by stable codes; empty where one of its sentences has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn next_step_parts(&self) -> Vec<MessagePart> {
+        message_part::read_parts(reconcile::next_step(&self.0))
     }
 
     /// How many times comparisons found it.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::super::connection::IdentitySource;
 use super::super::job::{self, JobCounts, JobProgress, JobState};
 use super::super::loaders::{self, ConnectionId, SyncRunId};
+use super::super::message_part::{self, MessagePart};
 use super::super::permission::{Permission, needs};
 use super::super::sync::SyncRun;
 use super::{ReconciliationScope, ReconciliationSource};
@@ -97,6 +98,9 @@ pub struct ReconciliationTrouble {
     /// Why, in words for people; never a value of the line.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     message: String,
+    /// The same by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message_parts: Vec<MessagePart>,
 }
 
 /// A comparison as the schema shows it.
@@ -194,7 +198,11 @@ impl ReconciliationObject {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
         let troubles = reconcile::unreadable_lines(&self.0).into_iter();
         let troubles = troubles
-            .map(|trouble| ReconciliationTrouble { line: line(trouble.line), message: trouble.why })
+            .map(|trouble| ReconciliationTrouble {
+                line: line(trouble.line),
+                message_parts: message_part::read_parts(&trouble.why),
+                message: trouble.why,
+            })
             .collect();
         Some(troubles)
     }
@@ -212,6 +220,12 @@ impl ReconciliationObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn message(&self) -> Option<&str> {
         self.0.reason.as_deref()
+    }
+
+    /// `message` by stable codes, a part for each sentence; empty where one of them has none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn message_parts(&self) -> Option<Vec<MessagePart>> {
+        Some(message_part::read_optional_parts(self.0.reason.as_deref()))
     }
 
     /// The actor that requested it, in words for people.

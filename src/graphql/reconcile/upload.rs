@@ -28,6 +28,7 @@ use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute::RequestError;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
+use crate::message_parts;
 
 /// The most bytes of one upload.
 const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
@@ -63,7 +64,10 @@ pub(in crate::graphql) async fn post_reconciliation(
             let counts = reconcile::comparison_counts(&run);
             let troubles: Vec<_> = reconcile::unreadable_lines(&run)
                 .into_iter()
-                .map(|trouble| json!({ "line": trouble.line, "message": trouble.why }))
+                .map(|trouble| {
+                    let parts = message_parts::read_parts(&trouble.why);
+                    json!({ "line": trouble.line, "message": trouble.why, "messageParts": parts })
+                })
                 .collect();
             let body = json!({ "reconciliation": {
                 "id": id.as_str(), "state": "SUCCEEDED", "counts": counts,

@@ -11,6 +11,7 @@ use rolecall::domain::directory::user;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::messages::assert_messages_have_parts;
 use crate::walk::codes;
 use crate::world::{Answer, Tenant, World};
 
@@ -55,7 +56,7 @@ async fn connection(world: &World) -> String {
 }
 
 const FINDING: &str = "{ id kind state source label accountClass leaver rolesHeld count resolution reason acceptedUntil \
-     decidedBy nextStep user { userName } group { displayName } \
+     decidedBy nextStep nextStepParts { code } user { userName } group { displayName } \
      differences { attribute theirs ours changedBy } }";
 
 /// All findings that match the filter, the oldest first.
@@ -65,6 +66,7 @@ pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
             totalCount nodes {FINDING} }} }} }}"
     );
     let answer = world.graphql(&query, json!({})).await;
+    assert_messages_have_parts(&answer);
     let page = &answer["data"]["organization"]["findings"];
     let nodes = page["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
     assert_eq!(page["totalCount"], nodes.len(), "{answer:#}");

@@ -15,10 +15,12 @@ use serde_json::{Value, json};
 use hostile::Hostile;
 
 use crate::database::Database;
+use crate::messages::assert_messages_have_parts;
 use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Scim, Tenant, World, count_of};
 
-const RUN: &str = "{ id state mode message requestedBy endedAt troubles { kind remoteId message }
+const RUN: &str = "{ id state mode message messageParts { code values } requestedBy endedAt
+    troubles { kind remoteId code message }
     users { read created updated suspended restored deleted unchanged failed }
     groups { read created updated deleted unchanged failed } }";
 
@@ -62,7 +64,9 @@ async fn start(tenant: &Tenant, connection: &Value, mode: &str) -> Value {
 
 async fn look(tenant: &Tenant, run: &Value) -> Value {
     let look = format!("query($r: ID!) {{ organization {{ syncRun(id: $r) {RUN} }} }}");
-    tenant.graphql(&look, json!({ "r": run })).await["data"]["organization"]["syncRun"].clone()
+    let answer = tenant.graphql(&look, json!({ "r": run })).await;
+    assert_messages_have_parts(&answer);
+    answer["data"]["organization"]["syncRun"].clone()
 }
 
 /// The run when it has ended or waits for an approval.
@@ -365,7 +369,8 @@ async fn connection_test_checks_each_step() {
         "clientId": "client", "scope": "scim read", "secret": "id+/", "pageSize": 10 });
     let connection = pulling(&here.acme, pull.clone()).await;
     let test = "mutation($c: ID!) { pullSourceTest(input: { connectionId: $c }) { ok steps { \
-                probe ok message nextStep } userErrors { message } } }";
+                probe ok message nextStep messageParts { code } nextStepParts { code } } \
+                userErrors { message } } }";
     let good = here.graphql(test, json!({ "c": connection })).await;
     let found = &good["data"]["pullSourceTest"];
     assert_eq!(
@@ -387,6 +392,7 @@ async fn connection_test_checks_each_step() {
     wrong["secret"] = "wrong".into();
     here.graphql(update, json!({ "c": connection, "p": wrong })).await;
     let bad = here.graphql(test, json!({ "c": connection })).await;
+    [&good, &bad].into_iter().for_each(assert_messages_have_parts);
     let found = &bad["data"]["pullSourceTest"];
     assert_eq!(
         (&found["ok"], &found["steps"][0]["probe"]),

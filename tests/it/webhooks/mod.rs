@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::database::Database;
+use crate::messages::assert_messages_have_parts;
 use crate::process::{bootstrap, kill_first, start_several};
 use crate::world::{Scim, Tenant, World};
 
@@ -185,12 +186,13 @@ async fn ok(tenant: &Tenant, name: &str, id: &str, more: &str) {
 }
 
 async fn state(tenant: &Tenant, id: &str) -> Value {
-    let query = "query($id: ID!) { organization { destination(id: $id) { state reason message
+    let query = "query($id: ID!) { organization { destination(id: $id) { state reason message messageParts { code }
         deliveredThrough deliveries(first: 100, orderBy: { field: EVENT_AT }) { nodes { id
-        messageId state action seq attemptCount httpStatus response message nextAt
-        attempts { httpStatus } } } } } }";
+        messageId state action seq attemptCount httpStatus response message messageParts { code } nextAt
+        attempts { httpStatus message messageParts { code } } } } } } }";
     let answer = tenant.graphql(query, json!({ "id": id })).await;
     assert_eq!(answer["errors"], Value::Null, "{answer:#}");
+    assert_messages_have_parts(&answer);
     answer["data"]["organization"]["destination"].clone()
 }
 

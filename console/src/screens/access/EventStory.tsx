@@ -1,5 +1,5 @@
 // Events of the ledger as a story: what happened, who did it, what changed.
-import { type ReactNode, useState } from 'react';
+import { Fragment, type ReactNode, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
@@ -8,7 +8,7 @@ import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
-import type { EventFilter, StoryEventFragment } from '../../generated/graphql.ts';
+import type { EventFilter, EventMentionsQuery, StoryEventFragment, SubjectKind } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import './access.css';
 
@@ -44,6 +44,38 @@ const storyQuery = graphql(`
   }
 `);
 
+const mentionsQuery = graphql(`
+  query EventMentions($id: ID!) {
+    node(id: $id) {
+      id
+      ... on Event { mentions { value subjectKind subjectId subjectName } }
+    }
+  }
+`);
+
+type Mention = NonNullable<Extract<NonNullable<EventMentionsQuery['node']>, { mentions: unknown }>['mentions']>[number];
+
+/** The screen that shows a subject, where there is one. */
+export const SUBJECT_SCREENS: Partial<Record<SubjectKind, string>> = {
+  USER: 'people',
+  GROUP: 'groups',
+  ROLE: 'roles',
+  ROLE_MAPPING: 'mappings',
+  CONNECTION: 'connections',
+  DESTINATION: 'destinations',
+};
+
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
+
+/** The objects that the values of an event name by their ids, by these ids. */
+function useMentions(id: string, values: readonly unknown[]): ReadonlyMap<string, Mention> {
+  const viewer = useViewer();
+  const named = viewer.may('USER_READ') && UUID.test(JSON.stringify(values));
+  const [{ data }] = useQuery({ query: mentionsQuery, variables: { id }, pause: !named });
+  const found = data?.node && 'mentions' in data.node ? data.node.mentions : null;
+  return useMemo(() => new Map((found ?? []).map((mention) => [mention.value, mention])), [found]);
+}
+
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -65,14 +97,53 @@ export function showValue(value: unknown): string {
 
 const MAX_SHOWN = 10;
 
-/** The entries of a long list that went or came: how many, and the first of them. */
-function EntryList({ values, kind }: { values: readonly unknown[]; kind: 'went' | 'came' }) {
+type Mentions = ReadonlyMap<string, Mention>;
+
+/** A value; an object that it names by its id is shown by what it was called then, with the way to it. */
+function ShownValue({ value, mentions }: { value: unknown; mentions: Mentions }) {
   const { t } = useTranslation('access');
-  const shown = values.slice(0, MAX_SHOWN).map(showValue).join(', ');
+  const { organization } = useViewer();
+  if (Array.isArray(value) && value.some((entry) => typeof entry === 'string' && mentions.has(entry))) {
+    return value.map((entry, index) => (
+      <Fragment key={index}>
+        {index > 0 && ', '}
+        <ShownValue value={entry} mentions={mentions} />
+      </Fragment>
+    ));
+  }
+  const mention = typeof value === 'string' ? mentions.get(value) : undefined;
+  if (!mention) return showValue(value);
+  const name = mention.subjectName ?? t('event.unnamed');
+  const screen = SUBJECT_SCREENS[mention.subjectKind];
+  const title = showValue(value);
+  if (!mention.subjectId || !screen) {
+    return (
+      <bdi title={title}>
+        {name}
+      </bdi>
+    );
+  }
+  return (
+    <Link href={screenPath(organization.slug, `${screen}/${encodeURIComponent(mention.subjectId)}`)} title={title}>
+      <bdi>{name}</bdi>
+    </Link>
+  );
+}
+
+/** The entries of a long list that went or came: how many, and the first of them. */
+function EntryList({ values, kind, mentions }: { values: readonly unknown[]; kind: 'went' | 'came'; mentions: Mentions }) {
+  const { t } = useTranslation('access');
   const rest = values.length - MAX_SHOWN;
   return (
     <>
-      {t(`event.${kind}`, { count: values.length })} {shown} {rest > 0 && t('event.others', { count: rest })}
+      {t(`event.${kind}`, { count: values.length })}{' '}
+      {values.slice(0, MAX_SHOWN).map((value, index) => (
+        <Fragment key={index}>
+          {index > 0 && ', '}
+          <ShownValue value={value} mentions={mentions} />
+        </Fragment>
+      ))}{' '}
+      {rest > 0 && t('event.others', { count: rest })}
     </>
   );
 }
@@ -80,8 +151,9 @@ function EntryList({ values, kind }: { values: readonly unknown[]; kind: 'went' 
 const entriesOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
 /** What changed, attribute by attribute. Of the members of a group an event has only those that went and that came. */
-export function ChangeList({ before, after }: { before: unknown; after: unknown }) {
+export function ChangeList({ id, before, after }: { id: string; before: unknown; after: unknown }) {
   const { t } = useTranslation('access');
+  const mentions = useMentions(id, [before, after]);
   const earlier = isRecord(before) ? before : {};
   const later = isRecord(after) ? after : {};
   const keys = [...new Set([...Object.keys(earlier), ...Object.keys(later)])].filter(
@@ -100,18 +172,27 @@ export function ChangeList({ before, after }: { before: unknown; after: unknown 
               <>
                 {entriesOf(earlier[key]).length > 0 && (
                   <p className="went">
-                    <EntryList values={entriesOf(earlier[key])} kind="went" />
+                    <EntryList values={entriesOf(earlier[key])} kind="went" mentions={mentions} />
                   </p>
                 )}
                 {entriesOf(later[key]).length > 0 && (
                   <p className="came">
-                    <EntryList values={entriesOf(later[key])} kind="came" />
+                    <EntryList values={entriesOf(later[key])} kind="came" mentions={mentions} />
                   </p>
                 )}
               </>
             ) : (
               <>
-                {key in earlier && <del>{showValue(earlier[key])}</del>} {key in later && <ins>{showValue(later[key])}</ins>}
+                {key in earlier && (
+                  <del>
+                    <ShownValue value={earlier[key]} mentions={mentions} />
+                  </del>
+                )}{' '}
+                {key in later && (
+                  <ins>
+                    <ShownValue value={later[key]} mentions={mentions} />
+                  </ins>
+                )}
               </>
             )}
           </dd>
@@ -154,7 +235,7 @@ export function StoryItem({ event }: { event: StoryEventFragment }) {
           {open ? t('event.hide') : t('event.show')}
         </button>
       )}
-      {open && <ChangeList before={event.before} after={event.after} />}
+      {open && <ChangeList id={event.id} before={event.before} after={event.after} />}
     </li>
   );
 }

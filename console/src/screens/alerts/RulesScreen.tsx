@@ -234,7 +234,7 @@ function Recipients({ settings, onChanged }: { settings: Settings; onChanged: ()
         recipient.failingSince ? (
           <>
             <StatusBadge tone="bad">{t('failing')}</StatusBadge> <Time at={recipient.failingSince} />
-            {recipient.lastError && <p>{recipient.lastError}</p>}
+            {recipient.lastError && <p>{t('mailSaid', { text: recipient.lastError })}</p>}
           </>
         ) : recipient.testPending ? (
           t('testPending')

@@ -13,6 +13,7 @@ import { ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
 import { notify } from '../../components/toasts.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type { DeliveryState, LeaverChainQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { retryMutation } from '../destinations/destination.ts';
@@ -45,6 +46,7 @@ const chainQuery = graphql(`
             attemptCount
             httpStatus
             message
+            messageParts { code values }
             destination @include(if: $iam) { id url description }
           }
           confirmations { userId endedAt confirmedAt event { id actor { name } } }
@@ -110,6 +112,7 @@ const since = (start: string, end: string | null | undefined) => (end ? Math.max
 
 function Steps({ leaver, reload }: { leaver: Leaver; reload: () => void }) {
   const { t } = useTranslation('audit');
+  const say = useMessageText();
   const viewer = useViewer();
   const deliveries = leaver.deliveries ?? [];
   const confirmations = leaver.confirmations ?? [];
@@ -148,7 +151,7 @@ function Steps({ leaver, reload }: { leaver: Leaver; reload: () => void }) {
                 {delivery.httpStatus != null && ` · HTTP ${delivery.httpStatus}`}
               </span>
             </p>
-            {delivery.message && <p>{delivery.message}</p>}
+            {delivery.message && <p>{say(delivery.message, delivery.messageParts)}</p>}
             {delivery.nextAt && (
               <p className="muted">
                 {t('chainOf.next')} <Time at={delivery.nextAt} />

@@ -16,7 +16,7 @@ import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { ActorKind, EventAction, EventFilter, LedgerQuery, StoryEventFragment, SubjectKind } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
-import { ChangeList } from '../access/EventStory.tsx';
+import { ChangeList, SUBJECT_SCREENS } from '../access/EventStory.tsx';
 import { InstantField } from '../access/InstantField.tsx';
 import { useConnectionChoices, useNameOf } from '../access/pickers.tsx';
 import { ACTIONS, ACTOR_KINDS, SUBJECT_KINDS } from './kinds.ts';
@@ -261,22 +261,13 @@ function useTail(on: boolean, variables: TailVariables, after: number | undefine
   return { events: state.key === key ? state.events : [], polling };
 }
 
-/** The screen that shows a subject, where there is one. */
-const SCREENS: Partial<Record<SubjectKind, string>> = {
-  USER: 'people',
-  GROUP: 'groups',
-  ROLE: 'roles',
-  ROLE_MAPPING: 'mappings',
-  CONNECTION: 'connections',
-};
-
 function EventDetails({ event }: { event: LedgerEvent }) {
   const { t } = useTranslation('audit');
   const { t: common } = useTranslation();
   const viewer = useViewer();
   const { slug } = viewer.organization;
   const audit = screenPath(slug, 'audit');
-  const screen = SCREENS[event.subjectKind];
+  const screen = SUBJECT_SCREENS[event.subjectKind];
   return (
     <>
       <dl className="details">
@@ -324,7 +315,7 @@ function EventDetails({ event }: { event: LedgerEvent }) {
           </>
         )}
       </dl>
-      <ChangeList before={event.before} after={event.after} />
+      <ChangeList id={event.id} before={event.before} after={event.after} />
     </>
   );
 }

@@ -9,7 +9,7 @@ import { Icon } from '../../components/Icon.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Time } from '../../components/Time.tsx';
 import { ErrorPanel, type Problem, toProblem } from '../../components/states.tsx';
-import { useDiagnosisText, useRequestAdvice, useRequestMeaning } from '../../components/useServerText.ts';
+import { useDiagnosisText, useMessageText, useRequestAdvice, useRequestMeaning } from '../../components/useServerText.ts';
 import type { ConfigurationDiagnosisQuery } from '../../generated/graphql.ts';
 import type { Connection } from './ConfigurationScreen.tsx';
 import { diagnosisQuery, selfTestMutation } from './queries.ts';
@@ -34,6 +34,7 @@ export function Checks({ connection }: { connection: Connection }) {
   const selfTest = useAction(selfTestMutation);
   const meaning = useRequestMeaning();
   const advise = useRequestAdvice();
+  const sayMessage = useMessageText();
 
   const diagnose = async () => {
     setBusy(true);
@@ -47,7 +48,14 @@ export function Checks({ connection }: { connection: Connection }) {
   const callAddress = async () => {
     const { payload, problem: refused } = await selfTest.run({ input: { connectionId: connection.id } });
     setProblem(refused);
-    setSteps(payload?.steps?.map(({ code, ...step }) => ({ ...step, name: t(`selfTest.${code}`) })));
+    setSteps(
+      payload?.steps?.map(({ code, ok, message, messageParts, nextStep, nextStepParts }) => ({
+        name: t(`selfTest.${code}`),
+        ok,
+        message: sayMessage(message, messageParts),
+        nextStep: nextStep && sayMessage(nextStep, nextStepParts),
+      })),
+    );
     setFailures([]);
   };
   return (

@@ -46,7 +46,7 @@ export const diagnosisQuery = graphql(`
         diagnosis {
           ok
           steps { check ok message nextStep }
-          recentFailures { meaning count lastAt code nextStep }
+          recentFailures { meaning count lastAt code nextStep nextStepParts { code values } }
         }
       }
     }
@@ -57,7 +57,7 @@ export const selfTestMutation = graphql(`
   mutation ConfigurationSelfTest($input: ScimSelfTestInput!) {
     scimSelfTest(input: $input) {
       ok
-      steps { code ok message nextStep }
+      steps { code ok message messageParts { code values } nextStep nextStepParts { code values } }
       userErrors { code reason message nextStep }
     }
   }

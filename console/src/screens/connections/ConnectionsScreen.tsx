@@ -33,7 +33,7 @@ const connectionsQuery = graphql(`
           state
           health {
             state
-            reasons { code message nextStep }
+            reasons { code message messageParts { code values } nextStep }
             lastContactAt
             lastDay { operations failures errorRate }
             hours { operations }

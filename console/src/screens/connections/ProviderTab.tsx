@@ -8,6 +8,7 @@ import { PlainDialog } from '../../components/ConfirmDialog.tsx';
 import { CopyRow } from '../../components/CopyButton.tsx';
 import { type Column, DataTable } from '../../components/DataTable.tsx';
 import { DialogForm } from '../../components/DialogForm.tsx';
+import { toMistake } from '../../components/mistakes.ts';
 import { Card } from '../../components/Page.tsx';
 import { StatusBadge } from '../../components/StatusBadge.tsx';
 import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
@@ -127,7 +128,7 @@ function MetadataCard({ connection, saml, reload }: TabProps & { saml: Saml }) {
           <p>
             {t('metadata.since')} <Time at={saml.metadataRefresh.failingSince} />
           </p>
-          {saml.metadataRefresh.message && <p lang="en">{saml.metadataRefresh.message}</p>}
+          <RefreshTrouble refresh={saml.metadataRefresh} />
         </Banner>
       )}
       <Details
@@ -193,5 +194,18 @@ function CertificatesCard({ certificates }: { certificates: readonly Certificate
       )}
       <DataTable label={common('table.rows', { label: t('certificates.title') })} columns={columns} rows={certificates} rowKey={(row) => row.fingerprint} />
     </Card>
+  );
+}
+
+/** Why metadata were not read, and what to do about it. */
+function RefreshTrouble({ refresh }: { refresh: NonNullable<NonNullable<AssertionSourceFieldsFragment['saml']>['metadataRefresh']> }) {
+  const { reason, message, nextStep } = refresh;
+  if (!message) return null;
+  const said = reason ? toMistake({ code: reason, reason, message, nextStep }) : { message, nextStep };
+  return (
+    <>
+      <p>{said.message}</p>
+      {said.nextStep && <p>{said.nextStep}</p>}
+    </>
   );
 }

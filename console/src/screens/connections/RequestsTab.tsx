@@ -33,6 +33,7 @@ const requestLogQuery = graphql(`
           code
           field
           nextStep
+          nextStepParts { code values }
           quirks
           source
           count

@@ -5,13 +5,16 @@ import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
+import { type MessagePart, useMessageText } from '../../components/useServerText.ts';
 import { StepList } from './parts.tsx';
 
 interface DoneStep {
   key: string;
   ok: boolean;
-  message?: string;
+  message: string;
+  messageParts: readonly MessagePart[];
   nextStep?: string | null;
+  nextStepParts: readonly MessagePart[];
 }
 
 interface StepTestCardProps {
@@ -27,6 +30,7 @@ interface StepTestCardProps {
 export function StepTestCard({ title, text, well, steps, running, onTest }: StepTestCardProps) {
   const { t } = useTranslation('connections');
   const viewer = useViewer();
+  const say = useMessageText();
   const [done, setDone] = useState<readonly DoneStep[]>();
   const [problem, setProblem] = useState<Problem>();
   const test = async () => {
@@ -55,7 +59,12 @@ export function StepTestCard({ title, text, well, steps, running, onTest }: Step
         running={running}
         steps={steps.map((step) => {
           const found = done?.find(({ key }) => key === step.key);
-          return { ...step, ok: found?.ok, message: found?.message, nextStep: found?.nextStep };
+          return {
+            ...step,
+            ok: found?.ok,
+            message: found && say(found.message, found.messageParts),
+            nextStep: found?.nextStep && say(found.nextStep, found.nextStepParts),
+          };
         })}
       />
     </Card>

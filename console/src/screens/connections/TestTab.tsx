@@ -23,7 +23,7 @@ const diagnosisQuery = graphql(`
           ok
           steps { check ok message nextStep }
           tokenExpiresAt
-          recentFailures { meaning count lastAt code field nextStep }
+          recentFailures { meaning count lastAt code field nextStep nextStepParts { code values } }
         }
       }
     }
@@ -34,7 +34,7 @@ const selfTestMutation = graphql(`
   mutation ScimSelfTest($input: ScimSelfTestInput!) {
     scimSelfTest(input: $input) {
       ok
-      steps { code ok message nextStep }
+      steps { code ok message messageParts { code values } nextStep nextStepParts { code values } }
       userErrors { code reason message nextStep }
     }
   }
@@ -44,7 +44,7 @@ const pullTestMutation = graphql(`
   mutation PullSourceTest($input: PullSourceTestInput!) {
     pullSourceTest(input: $input) {
       ok
-      steps { probe ok message nextStep }
+      steps { probe ok message messageParts { code values } nextStep nextStepParts { code values } }
       userErrors { code reason message nextStep }
     }
   }
@@ -71,7 +71,7 @@ const signInTestMutation = graphql(`
   mutation AssertionSourceTest($input: AssertionSourceTestInput!) {
     assertionSourceTest(input: $input) {
       ok
-      steps { probe ok message nextStep }
+      steps { probe ok message messageParts { code values } nextStep nextStepParts { code values } }
       userErrors { code reason message nextStep }
     }
   }

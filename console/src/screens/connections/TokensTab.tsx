@@ -314,7 +314,7 @@ function RotateDialog({
   onClose: () => void;
   onDone: (shown: Shown) => void;
 }) {
-  const { t } = useTranslation('connections');
+  const { t, i18n } = useTranslation('connections');
   const { t: common } = useTranslation();
   const { run } = useAction(rotateMutation);
   const [overlap, setOverlap] = useState<(typeof OVERLAPS)[number]>('0');
@@ -345,7 +345,7 @@ function RotateDialog({
         });
         if (answer.problem) return answer.problem;
         if (!answer.payload.secret) return { code: 'SECRET_WITHHELD', message: '' };
-        onDone({ secret: answer.payload.secret, warning: answer.payload.warning ?? null });
+        onDone({ secret: answer.payload.secret, warning: (i18n.language === 'en' && answer.payload.warning) || null });
         return undefined;
       }}
     >

@@ -6,6 +6,7 @@ import { Button } from '../../components/Button.tsx';
 import { CheckField, SelectField } from '../../components/forms.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
+import { type MessagePart, readParts, useMessageText } from '../../components/useServerText.ts';
 import { useNumbers } from './parts.tsx';
 
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -15,7 +16,7 @@ type Kind = (typeof KINDS)[number];
 interface Found {
   opened: number;
   rows: number;
-  troubles: readonly { line: number; message: string }[];
+  troubles: readonly { line: number; message: string; parts: readonly MessagePart[] }[];
 }
 
 const numberOf = (value: unknown) => (typeof value === 'number' ? value : 0);
@@ -27,7 +28,11 @@ function readAnswer(body: unknown): Found | undefined {
   return {
     opened: numberOf(found.counts.opened),
     rows: numberOf(found.counts.rows),
-    troubles: troubles.map((trouble) => ({ line: numberOf(trouble.line), message: String(trouble.message ?? '') })),
+    troubles: troubles.map((trouble) => ({
+      line: numberOf(trouble.line),
+      message: String(trouble.message ?? ''),
+      parts: readParts(trouble.messageParts),
+    })),
   };
 }
 
@@ -36,6 +41,7 @@ export function UploadCard({ connectionId, onDone }: { connectionId: string; onD
   const { t: common } = useTranslation();
   const numbers = useNumbers();
   const caller = useCaller();
+  const say = useMessageText();
   const field = useId();
   const [file, setFile] = useState<File>();
   const [kind, setKind] = useState<Kind>('users');
@@ -99,7 +105,7 @@ export function UploadCard({ connectionId, onDone }: { connectionId: string; onD
               {found.troubles.length > 0 && (
                 <ul className="plain">
                   {found.troubles.slice(0, 5).map((trouble) => (
-                    <li key={trouble.line}>{t('upload.line', { line: numbers.whole(trouble.line), message: trouble.message })}</li>
+                    <li key={trouble.line}>{t('upload.line', { line: numbers.whole(trouble.line), message: say(trouble.message, trouble.parts) })}</li>
                   ))}
                 </ul>
               )}

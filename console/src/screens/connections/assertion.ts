@@ -46,7 +46,7 @@ export const assertionSourceFields = graphql(`
       serviceMetadataUrl
       serviceEntityId
       consumerUrl
-      metadataRefresh { readAt nextAt failingSince message nextStep }
+      metadataRefresh { readAt nextAt failingSince reason message nextStep }
       serviceCertificates { state certificate fingerprint notBefore notAfter retiresAt }
       graph { clientId baseUrl tokenUrl }
       audiences

@@ -47,7 +47,7 @@ export const connectionQuery = graphql(`
         health {
           state
           since
-          reasons { code message nextStep }
+          reasons { code message messageParts { code values } nextStep }
           lastContactAt
           lastSuccessAt
           lastHour { since operations failures errorRate }

@@ -119,7 +119,7 @@ function PermissionField({ value, onChange }: { value: string; onChange: (value:
 }
 
 function AnswerCard({ answer, subject, permission }: { answer: Answer; subject: string; permission: string }) {
-  const { t } = useTranslation('decision');
+  const { t, i18n } = useTranslation('decision');
   const { organization } = useViewer();
   const decision = answer.decision;
   if (!decision) return null;
@@ -133,7 +133,7 @@ function AnswerCard({ answer, subject, permission }: { answer: Answer; subject: 
     >
       <div role="status">
         <Banner kind={decision.allowed ? 'success' : 'warning'} title={t(decision.allowed ? 'allowed' : 'denied', { subject, permission })}>
-          <p>{decision.message}</p>
+          <p>{i18n.language === 'en' ? decision.message : t(`reasons.${decision.reason}`)}</p>
         </Banner>
       </div>
       <dl className="details">

@@ -14,6 +14,7 @@ import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { notify } from '../../components/toasts.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type { DeliveriesQuery, DeliveryState } from '../../generated/graphql.ts';
 import { useNumbers } from '../connections/parts.tsx';
 import { deliveriesQuery, retryMutation } from './destination.ts';
@@ -86,6 +87,7 @@ function DeliveryEntry({ delivery, onRetried }: { delivery: Delivery; onRetried:
   const { t: common } = useTranslation();
   const viewer = useViewer();
   const numbers = useNumbers();
+  const say = useMessageText();
   const { run, running } = useAction(retryMutation);
   const retry = async () => {
     const { problem } = await run({ input: { id: delivery.id } });
@@ -104,7 +106,7 @@ function DeliveryEntry({ delivery, onRetried }: { delivery: Delivery; onRetried:
           {delivery.latencyMilliseconds != null && <> · {t('milliseconds', { value: numbers.whole(delivery.latencyMilliseconds) })}</>}
         </span>
       </div>
-      {delivery.message && <p>{delivery.message}</p>}
+      {delivery.message && <p>{say(delivery.message, delivery.messageParts)}</p>}
       {delivery.nextAt && (
         <p className="muted">
           {t('nextAt')} <Time at={delivery.nextAt} />
@@ -124,7 +126,7 @@ function DeliveryEntry({ delivery, onRetried }: { delivery: Delivery; onRetried:
             <li key={index}>
               <span>
                 {attempt.httpStatus != null ? `HTTP ${attempt.httpStatus}` : t('noAnswer')}
-                {attempt.message && <> · {attempt.message}</>}
+                {attempt.message && <> · {say(attempt.message, attempt.messageParts)}</>}
                 {attempt.latencyMilliseconds != null && (
                   <span className="muted"> · {t('milliseconds', { value: numbers.whole(attempt.latencyMilliseconds) })}</span>
                 )}

@@ -20,7 +20,7 @@ import { Details, useNumbers } from '../connections/parts.tsx';
 import { SecretOnce } from '../keys/SecretOnce.tsx';
 import { Deliveries } from './Deliveries.tsx';
 import { DestinationDialog } from './DestinationDialog.tsx';
-import { DestinationBadge } from './DestinationsScreen.tsx';
+import { DestinationBadge, useReasonText } from './DestinationsScreen.tsx';
 import {
   choiceOf,
   deleteMutation,
@@ -41,7 +41,7 @@ export default function DestinationScreen() {
   const { t: common } = useTranslation();
   const viewer = useViewer();
   const id = decodeURIComponent(useParams<{ id: string }>().id);
-  const [{ data, error }, ask] = useQuery({ query: destinationQuery, variables: { id } });
+  const [{ data, error }, ask] = useQuery({ query: destinationQuery, variables: { id, write: viewer.may('IAM_WRITE') } });
   const reload = () => ask({ requestPolicy: 'network-only' });
   const list = screenPath(viewer.organization.slug, 'destinations');
   const destination = data?.organization?.destination;
@@ -72,6 +72,7 @@ function One({ destination, list, reload }: OneProps) {
   const { t: common } = useTranslation();
   const viewer = useViewer();
   const numbers = useNumbers();
+  const sayReason = useReasonText();
   const mayWrite = viewer.may('IAM_WRITE');
   const [asking, setAsking] = useState<Asking>();
   const [turn, setTurn] = useState(0);
@@ -92,7 +93,7 @@ function One({ destination, list, reload }: OneProps) {
   return (
     <Page
       title={destination.description}
-      lead={destination.url ?? (stream ? t('stream.polled') : '')}
+      lead={destination.url ?? (stream?.deliveryMethod === 'POLL' ? t('stream.polled') : '')}
       actions={
         <>
           <DestinationBadge state={destination.state} />
@@ -127,7 +128,7 @@ function One({ destination, list, reload }: OneProps) {
         </Link>
       </p>
       {destination.message && destination.state !== 'ACTIVE' && (
-        <Banner kind="warning" title={destination.message}>
+        <Banner kind="warning" title={sayReason(destination)}>
           <p>{t(`stateText.${destination.state}`)}</p>
         </Banner>
       )}

@@ -13,6 +13,7 @@ import { usePagedList } from '../../components/paging.ts';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type { DestinationFieldsFragment, DestinationState, DestinationsQuery } from '../../generated/graphql.ts';
 import { SecretOnce } from '../keys/SecretOnce.tsx';
 import { DestinationDialog } from './DestinationDialog.tsx';
@@ -26,12 +27,23 @@ export function DestinationBadge({ state }: { state: DestinationState }) {
   return <StatusBadge tone={TONES[state]}>{t(`state.${state}`)}</StatusBadge>;
 }
 
+/** Why a destination is in its state. What a receiver wrote is quoted. */
+export function useReasonText() {
+  const { t } = useTranslation('destinations');
+  const say = useMessageText();
+  return ({ reason, message, messageParts }: DestinationFieldsFragment): string => {
+    if (reason === 'RECEIVER') return t('receiverSaid', { text: message ?? '' });
+    return message ? say(message, messageParts) : '';
+  };
+}
+
 const pick = (data: DestinationsQuery) => data.organization?.destinations;
 
 export default function DestinationsScreen() {
   const { t } = useTranslation('destinations');
   const { t: common } = useTranslation();
   const viewer = useViewer();
+  const sayReason = useReasonText();
   const [, navigate] = useLocation();
   const [params] = useSearchParams();
   const [making, setMaking] = useState(false);
@@ -40,7 +52,7 @@ export default function DestinationsScreen() {
   const search = params.get('search') ?? undefined;
   const list = usePagedList(
     destinationsQuery,
-    { filter: { ...(state && { states: [state] }), ...(search !== undefined && { search }) } },
+    { filter: { ...(state && { states: [state] }), ...(search !== undefined && { search }) }, write: viewer.may('IAM_WRITE') },
     pick,
   );
   const path = (id: string) => screenPath(viewer.organization.slug, `destinations/${encodeURIComponent(id)}`);
@@ -54,7 +66,7 @@ export default function DestinationsScreen() {
         <>
           <Link href={path(row.id)}>{row.description}</Link>
           <br />
-          <small className="muted">{row.url ?? (row.kind === 'EVENT_STREAM' ? t('stream.polled') : '')}</small>
+          <small className="muted">{row.url ?? (row.stream?.deliveryMethod === 'POLL' ? t('stream.polled') : '')}</small>
         </>
       ),
     },
@@ -64,7 +76,7 @@ export default function DestinationsScreen() {
       cell: (row) => (
         <>
           <DestinationBadge state={row.state} />
-          {row.message && <p className="muted">{row.message}</p>}
+          {row.message && <p className="muted">{sayReason(row)}</p>}
         </>
       ),
     },

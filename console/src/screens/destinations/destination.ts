@@ -1,4 +1,5 @@
-// Destinations as their screens show them, and what can be done with one.
+// Destinations as their screens show them, and what can be done with one. Only who may change one reads its address,
+// which may hold a secret of the receiver.
 import type { EventAction } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 
@@ -6,13 +7,14 @@ export const destinationFields = graphql(`
   fragment DestinationFields on Destination {
     id
     kind
-    url
+    url @include(if: $write)
     description
     eventActions
     payload
     state
     reason
     message
+    messageParts { code values }
     stateSince
     publicKey
     previousSecretUntil
@@ -35,7 +37,7 @@ export const destinationFields = graphql(`
 `);
 
 export const destinationsQuery = graphql(`
-  query Destinations($filter: DestinationFilter, $after: String) {
+  query Destinations($filter: DestinationFilter, $after: String, $write: Boolean!) {
     organization {
       id
       destinations(first: 25, after: $after, filter: $filter) {
@@ -48,7 +50,7 @@ export const destinationsQuery = graphql(`
 `);
 
 export const destinationQuery = graphql(`
-  query Destination($id: ID!) {
+  query Destination($id: ID!, $write: Boolean!) {
     organization {
       id
       destination(id: $id) { ...DestinationFields }
@@ -71,7 +73,7 @@ export const deliveriesQuery = graphql(`
             seq
             state
             attemptCount
-            attempts { at httpStatus latencyMilliseconds message }
+            attempts { at httpStatus latencyMilliseconds message messageParts { code values } }
             lastAt
             nextAt
             receivedAt
@@ -79,6 +81,7 @@ export const deliveriesQuery = graphql(`
             latencyMilliseconds
             response
             message
+            messageParts { code values }
           }
         }
       }
@@ -97,7 +100,7 @@ export const createMutation = graphql(`
 `);
 
 export const updateMutation = graphql(`
-  mutation DestinationUpdate($input: DestinationUpdateInput!) {
+  mutation DestinationUpdate($input: DestinationUpdateInput!, $write: Boolean! = true) {
     destinationUpdate(input: $input) {
       destination { ...DestinationFields }
       userErrors { code reason message nextStep }
@@ -106,7 +109,7 @@ export const updateMutation = graphql(`
 `);
 
 export const pauseMutation = graphql(`
-  mutation DestinationPause($input: DestinationPauseInput!) {
+  mutation DestinationPause($input: DestinationPauseInput!, $write: Boolean! = true) {
     destinationPause(input: $input) {
       destination { ...DestinationFields }
       userErrors { code reason message nextStep }
@@ -115,7 +118,7 @@ export const pauseMutation = graphql(`
 `);
 
 export const resumeMutation = graphql(`
-  mutation DestinationResume($input: DestinationResumeInput!) {
+  mutation DestinationResume($input: DestinationResumeInput!, $write: Boolean! = true) {
     destinationResume(input: $input) {
       destination { ...DestinationFields }
       userErrors { code reason message nextStep }
@@ -142,7 +145,7 @@ export const testMutation = graphql(`
 `);
 
 export const rotateMutation = graphql(`
-  mutation DestinationRotateSecret($input: DestinationRotateSecretInput!) {
+  mutation DestinationRotateSecret($input: DestinationRotateSecretInput!, $write: Boolean! = true) {
     destinationRotateSecret(input: $input) {
       destination { ...DestinationFields }
       secret
@@ -152,7 +155,7 @@ export const rotateMutation = graphql(`
 `);
 
 export const replayMutation = graphql(`
-  mutation DestinationReplay($input: DestinationReplayInput!) {
+  mutation DestinationReplay($input: DestinationReplayInput!, $write: Boolean! = true) {
     destinationReplay(input: $input) {
       destination { ...DestinationFields }
       userErrors { code reason message nextStep }

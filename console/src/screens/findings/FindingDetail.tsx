@@ -8,6 +8,7 @@ import { Icon } from '../../components/Icon.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Banner } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type { FindingChoice, FindingFieldsFragment, FindingState } from '../../generated/graphql.ts';
 import { Details, useNumbers } from '../connections/parts.tsx';
 
@@ -34,6 +35,7 @@ export function FindingDetail({ finding, onChoose }: FindingDetailProps) {
   const { t: common } = useTranslation();
   const { organization } = useViewer();
   const numbers = useNumbers();
+  const say = useMessageText();
   const path = (screen: string, id: string) => screenPath(organization.slug, `${screen}/${encodeURIComponent(id)}`);
   return (
     <article className="detail-view">
@@ -51,7 +53,7 @@ export function FindingDetail({ finding, onChoose }: FindingDetailProps) {
         <Icon name="arrowRight" />
         <div>
           <h3>{t('fix')}</h3>
-          <p>{finding.nextStep}</p>
+          <p>{say(finding.nextStep, finding.nextStepParts)}</p>
         </div>
       </div>
       {onChoose && finding.choices.length > 0 && (

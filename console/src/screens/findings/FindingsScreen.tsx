@@ -14,6 +14,7 @@ import { usePagedList } from '../../components/paging.ts';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { notify } from '../../components/toasts.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type {
   FindingChoice,
   FindingFieldsFragment,
@@ -81,6 +82,7 @@ export default function FindingsScreen() {
   };
 
   const [asking, setAsking] = useState<Asking>();
+  const say = useMessageText();
   const { run: resolve } = useAction(resolveMutation);
   const resolveMany = useBulk(resolveManyMutation, (data) => data.findingsResolve);
   const bulkResult = useBulkResult();
@@ -107,7 +109,7 @@ export default function FindingsScreen() {
   };
   const ask = (choice: FindingChoice) => (finding: FindingFieldsFragment) => {
     if (finding.choices.includes(choice)) setAsking({ choice, finding });
-    else notify({ kind: 'info', text: t('notPossible'), detail: finding.nextStep });
+    else notify({ kind: 'info', text: t('notPossible'), detail: say(finding.nextStep, finding.nextStepParts) });
   };
   const connections = side.data?.organization?.connections?.nodes ?? [];
   const filtered = [kind, connectionId, userId, stateAsked].some((value) => value !== undefined) || leaversOnly;

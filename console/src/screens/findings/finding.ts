@@ -13,6 +13,7 @@ export const findingFields = graphql(`
     rolesHeld
     choices
     nextStep
+    nextStepParts { code values }
     count
     firstSeenAt
     lastSeenAt

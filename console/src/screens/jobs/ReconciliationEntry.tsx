@@ -3,6 +3,7 @@ import { useTranslation } from 'react-i18next';
 import { JobBar, hasEnded, useJob } from '../../components/JobProgress.tsx';
 import { Banner } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import type { ReconciliationEntryFragment } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { JobBadge } from './SyncRunEntry.tsx';
@@ -17,6 +18,7 @@ export const reconciliationEntry = graphql(`
     state
     progress { done total }
     message
+    messageParts { code values }
     requestedBy
     createdAt
     startedAt
@@ -34,7 +36,7 @@ export const reconciliationEntry = graphql(`
       reopened
       gone
     }
-    troubles { line message }
+    troubles { line message messageParts { code values } }
   }
 `);
 
@@ -65,6 +67,7 @@ export function ReconciliationEntry({ entry, open = false, onEnd, showConnection
   const state = job?.state ?? entry.state;
   const progress = job?.progress ?? entry.progress;
   const number = new Intl.NumberFormat(i18n.language);
+  const say = useMessageText();
   const title = entry.source ? t(`source.${entry.source}`) : t('comparison');
   return (
     <article className="entry" id={entry.id}>
@@ -80,7 +83,7 @@ export function ReconciliationEntry({ entry, open = false, onEnd, showConnection
         </span>
       </div>
       {!hasEnded(state) && <JobBar label={title} state={state} done={progress.done} total={progress.total} />}
-      {entry.message && <Banner kind={state === 'SUCCEEDED' ? 'info' : 'warning'} title={entry.message} />}
+      {entry.message && <Banner kind={state === 'SUCCEEDED' ? 'info' : 'warning'} title={say(entry.message, entry.messageParts)} />}
       <details open={open}>
         <summary>{t('run.details')}</summary>
         {entry.numbers && (
@@ -99,7 +102,7 @@ export function ReconciliationEntry({ entry, open = false, onEnd, showConnection
             <ul className="plain">
               {entry.troubles.map((trouble) => (
                 <li key={trouble.line}>
-                  {t('run.line', { line: number.format(trouble.line) })} {trouble.message}
+                  {t('run.line', { line: number.format(trouble.line) })} {say(trouble.message, trouble.messageParts)}
                 </li>
               ))}
             </ul>

@@ -11,6 +11,7 @@ import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Banner } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { notify } from '../../components/toasts.tsx';
+import { useMessageText, useTroubleText } from '../../components/useServerText.ts';
 import type { JobState, SyncRunEntryFragment } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import './jobs.css';
@@ -25,8 +26,9 @@ export const syncRunEntry = graphql(`
     cancelling
     users { read created updated suspended restored deleted unchanged failed }
     groups { read created updated suspended restored deleted unchanged failed }
-    troubles { kind remoteId message }
+    troubles { kind remoteId code message messageParts { code values } }
     message
+    messageParts { code values }
     requestedBy
     createdAt
     startedAt
@@ -83,6 +85,9 @@ export function SyncRunEntry({ run, open = false, onEnd, showConnection = false 
   const { run: approve } = useAction(approveMutation);
   const { run: cancel } = useAction(cancelMutation);
   const number = new Intl.NumberFormat(i18n.language);
+  const say = useMessageText();
+  const sayTrouble = useTroubleText();
+  const message = run.message ? say(run.message, run.messageParts) : undefined;
   const mode = run.mode ? t(`mode.${run.mode}`) : t('sync');
   return (
     <article className="entry" id={run.id}>
@@ -98,8 +103,8 @@ export function SyncRunEntry({ run, open = false, onEnd, showConnection = false 
         </span>
       </div>
       {!hasEnded(state) && <JobBar label={mode} state={state} done={progress.done} total={progress.total} />}
-      {run.message && (
-        <Banner kind={state === 'WAITING' || state === 'FAILED' || state === 'REFUSED' ? 'warning' : 'info'} title={run.message} />
+      {message && (
+        <Banner kind={state === 'WAITING' || state === 'FAILED' || state === 'REFUSED' ? 'warning' : 'info'} title={message} />
       )}
       {viewer.may('IAM_WRITE') && !hasEnded(state) && (
         <div className="actions">
@@ -151,7 +156,7 @@ export function SyncRunEntry({ run, open = false, onEnd, showConnection = false 
             <ul className="plain">
               {run.troubles.map((trouble, index) => (
                 <li key={index}>
-                  {trouble.kind} <code>{trouble.remoteId}</code>: {trouble.message}
+                  <TroubleKind kind={trouble.kind} /> <code>{trouble.remoteId}</code>: {sayTrouble(trouble)}
                 </li>
               ))}
             </ul>
@@ -164,7 +169,7 @@ export function SyncRunEntry({ run, open = false, onEnd, showConnection = false 
         title={asking === 'approve' ? t('run.approveTitle') : t('run.cancelTitle')}
         consequences={
           asking === 'approve'
-            ? [...(run.message ? [run.message] : []), t('run.approveConsequence'), t('run.approveCheck')]
+            ? [...(message ? [message] : []), t('run.approveConsequence'), t('run.approveCheck')]
             : [t('run.cancelConsequence')]
         }
         confirmLabel={asking === 'approve' ? t('run.approve') : t('run.cancel')}
@@ -185,4 +190,13 @@ export function SyncRunEntry({ run, open = false, onEnd, showConnection = false 
       </ConfirmDialog>
     </article>
   );
+}
+
+const TROUBLE_KINDS = ['user', 'group', 'Users', 'Groups'] as const;
+
+/** A person or a group, or the list of them. */
+function TroubleKind({ kind }: { kind: string }) {
+  const { t } = useTranslation();
+  const known = TROUBLE_KINDS.find((name) => name === kind);
+  return known ? t(`troubleKind.${known}`) : kind;
 }

@@ -181,7 +181,11 @@ function Provisioning({ organization, scim, fresh, reload }: ProvisioningProps) 
         {active ? (
           <PermissionGate needs={['IAM_WRITE']}>
             <p className="muted" id="deactivate-means">
-              {t('deactivate.explained')}
+              <Trans
+                t={t}
+                i18nKey="deactivate.explained"
+                components={{ sso: <Link href={screenPath(organization.slug, 'sso')} /> }}
+              />
             </p>
           </PermissionGate>
         ) : (

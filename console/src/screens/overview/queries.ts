@@ -27,7 +27,7 @@ export const overviewQuery = graphql(`
       }
       attention { kind urgency message nextStep count at connection { id name } cause }
       connections(first: 20) {
-        nodes { id name kind provider state lastContactAt health { state reasons { code message nextStep } } }
+        nodes { id name kind provider state lastContactAt health { state reasons { code message messageParts { code values } nextStep } } }
       }
     }
   }

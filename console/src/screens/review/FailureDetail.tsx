@@ -7,6 +7,7 @@ import { CopyButton } from '../../components/CopyButton.tsx';
 import { Icon } from '../../components/Icon.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useMessageText, useRequestMeaning } from '../../components/useServerText.ts';
 import type { FailureFieldsFragment, FailureState } from '../../generated/graphql.ts';
 import { Details, useNumbers } from '../connections/parts.tsx';
 import { ProposalActions } from './ProposalActions.tsx';
@@ -29,6 +30,8 @@ export function FailureDetail({ failure, actions, onDecided }: FailureDetailProp
   const { t: common } = useTranslation();
   const viewer = useViewer();
   const numbers = useNumbers();
+  const say = useMessageText();
+  const meaning = useRequestMeaning();
   const slug = viewer.organization.slug;
   const path = (screen: string, id: string) => screenPath(slug, `${screen}/${encodeURIComponent(id)}`);
   const { adoptionProposal } = failure;
@@ -36,17 +39,17 @@ export function FailureDetail({ failure, actions, onDecided }: FailureDetailProp
     <article className="detail-view">
       <div className="detail-head">
         <h2>
-          {failure.operation}
+          {meaning(failure.operation)}
           {failure.label && <> · {failure.label}</>}
         </h2>
         <FailureBadge state={failure.state} />
       </div>
-      <p className="failure-message">{failure.message}</p>
+      <p className="failure-message">{say(failure.message, failure.messageParts)}</p>
       <div className="fix">
         <Icon name="arrowRight" />
         <div>
           <h3>{t('detail.fix')}</h3>
-          <p>{failure.suggestion.message}</p>
+          <p>{say(failure.suggestion.message, failure.suggestion.messageParts)}</p>
         </div>
       </div>
       {adoptionProposal?.state === 'PENDING' && (

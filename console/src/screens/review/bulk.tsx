@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useClient } from 'urql';
 import type { AnyVariables } from 'urql';
+import { sendMutation } from '../../app/useAction.ts';
 import { Button } from '../../components/Button.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
 import { type UserErrorLike, toMistake } from '../../components/mistakes.ts';
@@ -27,12 +28,12 @@ export function useBulk<Data extends object, Variables extends AnyVariables>(
 ) {
   const client = useClient();
   return async (variables: Variables): Promise<{ result: BulkResult } | { problem: Problem }> => {
-    const { data, error } = await client.mutation(document, variables).toPromise();
+    const { data, error, requestId } = await sendMutation(client, document, variables);
     if (error) return { problem: toProblem(error) };
     const payload = data && pick(data);
     if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
     const mistake = payload.userErrors[0];
-    if (mistake && payload.skipped.length === 0) return { problem: toMistake(mistake) };
+    if (mistake && payload.skipped.length === 0) return { problem: { ...toMistake(mistake), requestId } };
     return { result: { doneCount: payload.doneCount ?? 0, skipped: payload.skipped } };
   };
 }

@@ -11,7 +11,8 @@ export const failureFields = graphql(`
     code
     field
     message
-    suggestion { code message }
+    messageParts { code values }
+    suggestion { code message messageParts { code values } }
     redactedRequest @include(if: $users)
     count
     firstAt

@@ -12,6 +12,7 @@ import { ReasonField } from '../../components/ReasonField.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Banner, ErrorPanel, type Problem, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useMessageText } from '../../components/useServerText.ts';
 import { notify } from '../../components/toasts.tsx';
 import { TableFoot } from '../../components/DataTable.tsx';
 import { usePagedList } from '../../components/paging.ts';
@@ -25,7 +26,7 @@ const domainsQuery = graphql(`
       domains(first: 20, after: $after, orderBy: { field: NAME }) {
         totalCount
         pageInfo { hasNextPage endCursor }
-        nodes { id name state recordName recordValue provenAt lostAt lastCheckedAt lastCheckError }
+        nodes { id name state recordName recordValue provenAt lostAt lastCheckedAt lastCheckError lastCheckErrorParts { code values } }
       }
     }
   }
@@ -94,6 +95,7 @@ export function DomainsCard() {
 function DomainEntry({ domain, onChanged }: { domain: Domain; onChanged: () => void }) {
   const { t } = useTranslation('sso');
   const viewer = useViewer();
+  const say = useMessageText();
   const mayWrite = viewer.may('IAM_WRITE');
   const { run: prove, running } = useAction(proveMutation);
   const { run: remove } = useAction(removeMutation);
@@ -137,7 +139,7 @@ function DomainEntry({ domain, onChanged }: { domain: Domain; onChanged: () => v
         </>
       )}
       {problem && <ErrorPanel problem={problem} />}
-      {!problem && domain.lastCheckError && <Banner kind="warning" title={domain.lastCheckError} />}
+      {!problem && domain.lastCheckError && <Banner kind="warning" title={say(domain.lastCheckError, domain.lastCheckErrorParts)} />}
       {domain.lastCheckedAt && (
         <p className="muted">
           {t('domains.checked')} <Time at={domain.lastCheckedAt} />

@@ -189,11 +189,10 @@ impl HealthReason {
             }
             Self::NeverHeard => "The identity provider has not sent a request yet.".into(),
             Self::EverythingFails => format!("Nothing succeeds: {}.", rate(&signs.day)),
-            Self::RunsFail => format!(
-                "The last {} {}runs failed.",
-                signs.runs.failed_in_a_row,
-                run_kind_prefix(signs)
-            ),
+            Self::RunsFail if signs.runs.full => {
+                format!("The last {} full runs failed.", signs.runs.failed_in_a_row)
+            }
+            Self::RunsFail => format!("The last {} runs failed.", signs.runs.failed_in_a_row),
             Self::NoToken => "It has no live token: all have expired or were revoked.".into(),
             Self::Silent => match signs.last_contact_at {
                 Some(at) => {
@@ -216,7 +215,8 @@ impl HealthReason {
             }
             Self::ErrorsInHour => format!("{}.", rate(&signs.hour)),
             Self::ErrorsInDay => format!("{}.", rate(&signs.day)),
-            Self::RunFailed => format!("The last {}run failed.", run_kind_prefix(signs)),
+            Self::RunFailed if signs.runs.full => "The last full run failed.".into(),
+            Self::RunFailed => "The last run failed.".into(),
             Self::RunLeftSome => {
                 format!("Its runs could not apply {} users and groups.", signs.runs.left)
             }
@@ -283,11 +283,6 @@ impl HealthReason {
             }
         }
     }
-}
-
-/// The word before "runs" that says which runs failed.
-fn run_kind_prefix(signs: &HealthSignals) -> &'static str {
-    if signs.runs.full { "full " } else { "" }
 }
 
 /// An instant to the second (RFC 3339), for texts.

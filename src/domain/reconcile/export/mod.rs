@@ -246,11 +246,13 @@ fn without_repeats(export: &mut ExportedPeople) {
         let repeats_name =
             person.user_name.as_ref().is_some_and(|name| !names.insert(fold_text(name)));
         if repeats_id || repeats_name {
-            let what = if repeats_id { "identifier" } else { "user name" };
-            let why = format!(
-                "another row has the same {what}; the first one counts, and an active one before \
-                 others"
-            );
+            let why = if repeats_id {
+                "another row has the same identifier; the first one counts, and an active one \
+                 before others"
+            } else {
+                "another row has the same user name; the first one counts, and an active one \
+                 before others"
+            };
             reading.add_trouble(person.line, why);
         }
         !(repeats_id || repeats_name)
