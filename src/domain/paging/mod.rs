@@ -461,8 +461,8 @@ fn matching_clause<M>(
     let owners = selection.owners;
     let mut text =
         format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
-    // SQLite believes that an index by owner finds fewer rows than the index of protected rows. With
-    // a sign before the column it does not use the former.
+    // SQLite believes that an index by owner finds fewer rows than that of protected rows. With a
+    // sign before the column it does not use the former.
     let hidden = selection.is_protected() && cx.backend() == DbBackend::Sqlite;
     let owner = if hidden { "+r.connection_id" } else { "r.connection_id" };
     match cx.confined_to().map_or(owners, SubjectOwners::Connection) {
