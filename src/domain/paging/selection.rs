@@ -56,7 +56,7 @@ impl<'a> RowSelection<'a> {
 
     /// Whether it has protected rows only, which are few.
     pub(super) fn is_protected(&self) -> bool {
-        self.narrow.iter().any(|narrow| matches!(narrow, Narrowing::Protected(true)))
+        self.narrow.iter().any(|narrow| matches!(narrow, RowNarrowing::Protected(true)))
     }
 
     /// Whether it selects by nothing but the owner.
