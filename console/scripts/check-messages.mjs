@@ -60,7 +60,7 @@ const SPEAKERS = [
   'sign_in/probe/mod.rs',
   'sign_in/probe/openid.rs',
   'sign_in/probe/saml.rs',
-  'signals/message.rs',
+  'event_delivery/message.rs',
   'http_client.rs',
 ];
 // Refusals of a request, whose reason has a text; logs; statements.

@@ -568,7 +568,7 @@ pub const SENTENCES: &[(&str, &str)] = &[
     (
         "PUT_RECEIVER_RIGHT",
         "See what the destination answered (deliveryId), put its receiver right, and retry \
-         (failureRetry); or dismiss it, if it need not be told any more.",
+         (failureRetry); or dismiss it, if it need not be delivered.",
     ),
     (
         "RETRY_WHEN_SOURCE_WORKS",
