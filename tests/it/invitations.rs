@@ -333,20 +333,29 @@ async fn mistakes_and_foreign_ids_are_refused() {
     let (nurse, theirs) = (role(&world.acme, "nurse").await, role(&globex, "theirs").await);
     let soon = Utc::now() + Duration::days(2);
     for (variables, path) in [
-        (json!({ "e": "no address", "r": [nurse] }), "email"),
-        (json!({ "e": "a@example.org\r\nBcc: b@example.org", "r": [nurse] }), "email"),
-        (json!({ "e": "a@example.org" }), "roles"),
-        (json!({ "e": "a@example.org", "r": [theirs] }), "roles"),
-        (json!({ "e": "a@example.org", "r": [nurse], "x": Utc::now() }), "expiresAt"),
+        (json!({ "e": "no address", "r": [nurse] }), json!(["input", "email"])),
+        (
+            json!({ "e": "a@example.org\r\nBcc: b@example.org", "r": [nurse] }),
+            json!(["input", "email"]),
+        ),
+        (json!({ "e": "a@example.org" }), json!(["input", "roles"])),
+        (json!({ "e": "a@example.org", "r": [theirs] }), json!(["input", "roles", "0"])),
+        (
+            json!({ "e": "a@example.org", "r": [nurse], "x": Utc::now() }),
+            json!(["input", "expiresAt"]),
+        ),
         (
             json!({ "e": "a@example.org", "r": [nurse], "x": Utc::now() + Duration::days(40) }),
-            "expiresAt",
+            json!(["input", "expiresAt"]),
         ),
-        (json!({ "e": "a@example.org", "r": [nurse], "a": soon }), "accessExpiresAt"),
+        (
+            json!({ "e": "a@example.org", "r": [nurse], "a": soon }),
+            json!(["input", "accessExpiresAt"]),
+        ),
     ] {
         let answer = world.graphql(CREATE, variables.clone()).await;
         let error = &answer["data"]["invitationCreate"]["userErrors"][0];
-        assert_eq!(error["path"], json!(["input", path]), "{variables}: {answer:#}");
+        assert_eq!(error["path"], path, "{variables}: {answer:#}");
     }
     let (id, secret) = invite(&world, json!({ "e": "a@example.org", "r": [nurse] })).await;
     let stranger = person(&globex, "stranger").await;

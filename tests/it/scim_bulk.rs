@@ -189,11 +189,10 @@ async fn circular_manager_references_are_resolved() {
     assert_eq!(manager(scim, ada).await, json!(ben));
     assert_eq!(manager(scim, ben).await, json!(ada));
     assert_eq!(manager(scim, own).await, json!(own));
-    assert_eq!(
-        done[0]["version"],
-        scim.get(&format!("/Users/{ada}")).await.header("etag"),
-        "the last one"
-    );
+    // The answer to a read also names the state of the account's groups, behind the version.
+    let answer = scim.get(&format!("/Users/{ada}")).await;
+    let (version, _) = answer.header("etag").split_once('-').unwrap();
+    assert_eq!(done[0]["version"], format!("{version}\""), "the last one");
     assert_eq!(
         (done[0]["version"].as_str(), done[1]["version"].as_str()),
         (Some("W/\"2\""), Some("W/\"1\""))

@@ -10,8 +10,8 @@ use sea_orm::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::new_keys::NewKeys;
 use super::stream::StreamSettings;
+use super::webhook_keys::WebhookKeys;
 use super::{secret, stream};
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
@@ -163,6 +163,32 @@ async fn check_owner(tx: &Tx<'_>, owner: Option<Uuid>) -> Result<()> {
 pub(super) async fn current_end(tx: &Tx<'_>) -> Result<i64> {
     let head = tx.find::<ledger_head::Entity>().one(&tx.db).await?;
     Ok(head.map_or(0, |head| head.seq))
+}
+
+/// What the messages to a new destination are signed with.
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
+enum NewKeys {
+    Webhook(WebhookKeys),
+    Stream(stream::EventStream),
+}
+
+impl NewKeys {
+    async fn make_keys(cx: &Cx, id: Uuid, settings: &DestinationSettings) -> Result<Self> {
+        Ok(match settings.kind {
+            Kind::EventStream => {
+                let wanted = settings.stream.clone().unwrap_or_default();
+                Self::Stream(stream::prepare_stream(cx, id, &wanted, settings.payload).await?)
+            }
+            Kind::Webhook | Kind::Mail => Self::Webhook(WebhookKeys::make_keys(cx, id).await?),
+        })
+    }
+
+    fn of_webhook(&self) -> Option<&WebhookKeys> {
+        match self {
+            Self::Webhook(keys) => Some(keys),
+            Self::Stream(_) => None,
+        }
+    }
 }
 
 /// Makes a destination, which receives the events from now on. Returns its secret, which is shown

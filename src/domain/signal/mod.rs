@@ -5,10 +5,10 @@
 pub mod delivery;
 pub mod destination;
 pub mod filter;
-mod new_keys;
 pub mod payload;
 pub mod secret;
 pub mod stream;
+mod webhook_keys;
 pub mod work;
 
 pub use destination::Destination;
