@@ -47,10 +47,10 @@ async fn erased_member_has_no_name() {
     let scim = world.scim();
     let ada = scim.user("ada@acme.example").await;
     scim.group("Pilots", &[ada]).await;
-    scim.delete(&format!("/Users/{ada}")).await.is(204);
-    let find = "{ organization { deletedUsers(first: 1) { nodes { userId } } } }";
+    let find = "{ organization { user(userName: \"ada@acme.example\") { id } } }";
     let found = world.graphql(find, json!({})).await;
-    let id = &found["data"]["organization"]["deletedUsers"]["nodes"][0]["userId"];
+    let id = &found["data"]["organization"]["user"]["id"];
+    scim.delete(&format!("/Users/{ada}")).await.is(204);
     let purge = "mutation($id: ID!) { userPurge(input: { id: $id }) { userErrors { message } } }";
     let purged = world.graphql(purge, json!({ "id": id })).await;
     assert_eq!(purged["data"]["userPurge"]["userErrors"], json!([]), "{purged:#}");
