@@ -122,7 +122,7 @@ async fn renamed_members_are_read_again() {
     let ward = scim.group("Ward", &[ada, team]).await;
     let path = group_at(ward);
     // Names of members are only shown to a client that names attributes.
-    let named = format!("{path}?attributes=displayName,members");
+    let named = format!("{path}?attributes=displayName,members,meta");
     let names_alone = format!("{path}?attributes=displayName");
     let first = scim.get(&named).await.is(200).header("etag").to_owned();
     rename(scim, &format!("/Users/{ada}"), "Ada").await;
