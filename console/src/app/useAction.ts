@@ -12,6 +12,7 @@ export async function sendMutation<Data, Variables extends AnyVariables>(
   client: Client,
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
+  additionalTypenames: string[] = [],
 ) {
   let requestId: string | undefined;
   const recording: typeof fetch = async (...request) => {
@@ -19,7 +20,7 @@ export async function sendMutation<Data, Variables extends AnyVariables>(
     requestId = response.headers.get('x-request-id') ?? undefined;
     return response;
   };
-  const { data, error } = await client.mutation(document, variables, { fetch: recording }).toPromise();
+  const { data, error } = await client.mutation(document, variables, { fetch: recording, additionalTypenames }).toPromise();
   return { data, error, requestId };
 }
 

@@ -1,6 +1,7 @@
 // Sends a mutation and says in one value what came of it.
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import type { AnyVariables, Client } from 'urql';
+import { sendMutation } from '../../app/useAction.ts';
 import { toMistake } from '../../components/mistakes.ts';
 import { type Problem, toProblem } from '../../components/states.tsx';
 import type { UserErrorReason } from '../../generated/graphql.ts';
@@ -26,7 +27,7 @@ export async function mutate<Data, Variables extends AnyVariables, Payload exten
   variables: Variables,
   pick: (data: Data) => Payload | null | undefined,
 ): Promise<Outcome<Payload>> {
-  const { data, error } = await client.mutation(document, variables, { additionalTypenames: ACCESS_TYPES }).toPromise();
+  const { data, error, requestId } = await sendMutation(client, document, variables, ACCESS_TYPES);
   if (error) return { problem: toProblem(error) };
   const payload = data && pick(data);
   if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
@@ -34,7 +35,7 @@ export async function mutate<Data, Variables extends AnyVariables, Payload exten
   if (first) {
     const said = payload.userErrors.map((each) => toMistake({ ...each, code: each.reason }));
     const message = [...new Set(said.map((each) => each.message))].join(' · ');
-    return { problem: { code: first.reason, message, nextStep: said[0]?.nextStep }, reason: first.reason };
+    return { problem: { code: first.reason, message, nextStep: said[0]?.nextStep, requestId }, reason: first.reason };
   }
   return { payload };
 }
